@@ -1,0 +1,152 @@
+"""Who comes in, and how often: tokens and rate limits, looked at before a byte of the body is read.
+
+Closed by default: every address below /api/v1 needs an access token, whatever its route forgets to ask for.
+"""
+
+import logging
+import math
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+from anyio import to_thread
+from limits import RateLimitItem, parse
+from limits.storage import RedisStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from redis import ConnectionPool
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.errors import problem, problem_of
+from services.core.errors import ShopOptiError, TooMany
+from services.core.log import bind
+from services.core.settings import Settings
+from services.merchants.tokens import SigningKeys, User, authenticate
+
+GUARDED = "/api/v1/"
+REDIS_TIMEOUT_SECONDS = 0.25
+PAUSE_SECONDS = 5.0  # without limits after Redis failed, so that not every request waits for it to fail again
+
+logger = logging.getLogger(__name__)
+
+
+class RateLimited(TooMany):
+    """You have sent too many requests; wait as long as Retry-After says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a caller has left of the limit that is shortest, or of the one that is spent."""
+
+    limit: int
+    remaining: int
+    reset_seconds: int
+    spent: bool
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """As the IETF draft and as everybody else writes them."""
+        values = {"Limit": self.limit, "Remaining": self.remaining, "Reset": self.reset_seconds}
+        return {f"{prefix}{name}": str(value) for name, value in values.items() for prefix in _PREFIXES}
+
+
+_PREFIXES = ("RateLimit-", "X-RateLimit-")
+
+
+class RateLimits:
+    """Limits per caller in Redis, shared by all processes. Without Redis everyone passes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._items: list[RateLimitItem] = sorted(parse(limit) for limit in settings.rate_limits)
+        self._pool = ConnectionPool.from_url(
+            settings.redis_url,
+            socket_timeout=REDIS_TIMEOUT_SECONDS,
+            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),
+        )
+        storage = RedisStorage(settings.redis_url, connection_pool=self._pool, key_prefix="shopopti:limits")
+        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._lock = threading.Lock()
+        self._paused_until = 0.0
+        self._logged_at = float("-inf")
+
+    def take(self, caller: str) -> Allowance | None:
+        """Count one request of the caller. None when there are no limits, or Redis is away."""
+        if not self._items or time.monotonic() < self._paused_until:
+            return None
+        try:
+            for item in self._items:
+                if not self._limiter.hit(item, caller):
+                    return self._allowance(item, caller, spent=True)
+            return self._allowance(self._items[0], caller, spent=False)
+        except (RedisError, OSError) as error:
+            self._pause(error)
+            return None
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._pool.disconnect()
+
+    def _allowance(self, item: RateLimitItem, caller: str, *, spent: bool) -> Allowance:
+        window = self._limiter.get_window_stats(item, caller)
+        reset = max(1, math.ceil(window.reset_time - time.time()))
+        return Allowance(item.amount, 0 if spent else window.remaining, reset, spent)
+
+    def _pause(self, error: Exception) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._paused_until = now + PAUSE_SECONDS
+            if now - self._logged_at < 60:
+                return
+            self._logged_at = now
+        logger.warning("Redis is away, requests are not limited: %s", error)
+
+
+class Gate:
+    """Puts the verified user into `scope["state"]["user"]`, or answers 401, 429 or 503 itself."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings, keys: SigningKeys | None, limits: RateLimits) -> None:
+        self.app = app
+        self._settings = settings
+        self._keys = keys
+        self._limits = limits
+        # Threads of its own: a slow key server must not take those the endpoints need.
+        self._threads: anyio.CapacityLimiter | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] not in ("http", "websocket") or not scope["path"].startswith(GUARDED):
+            await self.app(scope, receive, send)
+            return
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(40)
+        state = scope["state"]
+        try:
+            token = _bearer(Headers(scope=scope))
+            user, allowance = await to_thread.run_sync(partial(self._admit, token), limiter=self._threads)
+        except ShopOptiError as error:
+            await problem_of(error)(scope, receive, send)
+            return
+        if allowance is not None:
+            state["headers"].update(allowance.headers)
+            if allowance.spent:
+                await problem(RateLimited(retry_after=allowance.reset_seconds))(scope, receive, send)
+                return
+        state["user"], state["user_id"] = user, str(user.id)
+        with bind(user_id=str(user.id)):
+            await self.app(scope, receive, send)
+
+    def _admit(self, token: str | None) -> tuple[User, Allowance | None]:
+        user = authenticate(token, settings=self._settings, keys=self._keys)
+        return user, self._limits.take(f"user:{user.id}")
+
+
+def _bearer(headers: Headers) -> str | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None

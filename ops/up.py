@@ -1,0 +1,181 @@
+"""The whole of ShopOpti on this machine: `make up ARGS="--home DIR --port N --flower-port N"`.
+
+Starts PostgreSQL and Redis (unless DATABASE_URL and REDIS_URL say where they are), migrates, runs the Procfile, fills
+an empty shop with a sample catalogue through the API, and says how to reach it all. Ctrl-C stops everything.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+from ops import first_start
+from ops.embedded import EmbeddedError, Postgres, Redis, start_postgres, start_redis
+from ops.guard import HOME_VARIABLE, start_guard
+from ops.home import DEFAULT_HOME, HomeBusy, kept_secrets, lock_home
+from ops.ports import LOOPBACK, is_free
+from ops.processes import REPOSITORY, Stack
+from ops.terminal import Terminal
+
+API_PORT = 8000
+FLOWER_PORT = 5555
+
+
+class CannotStart(RuntimeError):
+    """What stands in the way, for people."""
+
+
+def main() -> int:
+    """Run the stack until it is told to stop. 0 after a clean stop, 1 when something ended or could not start."""
+    arguments = _arguments()
+    home = arguments.home.absolute()
+    terminal = Terminal()
+    # The processes, and the guard below, are to inherit the lock and the pipe. Later Pythons no longer fork by default.
+    multiprocessing.set_start_method("fork")
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(lock_home(home).close)
+            return _run(home, arguments, terminal, stack)
+    except (CannotStart, EmbeddedError, HomeBusy) as error:
+        terminal.say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:  # before the processes were there
+        return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make up", description=__doc__)
+    parser.add_argument(
+        "--home", type=Path, default=DEFAULT_HOME, help="folder for data, secrets and env (default: %(default)s)"
+    )
+    parser.add_argument("--port", type=int, help=f"the API's port (default: {API_PORT}, or the next free one)")
+    parser.add_argument("--flower-port", type=int, help=f"Flower's port (default: {FLOWER_PORT}, or the next free one)")
+    parser.add_argument("--no-sample", action="store_true", help="leave an empty shop empty")
+    return parser.parse_args()
+
+
+def _run(home: Path, arguments: argparse.Namespace, terminal: Terminal, stack: contextlib.ExitStack) -> int:
+    began = time.monotonic()
+    port = stack.enter_context(_claimed_port(arguments.port, API_PORT, "the API", terminal))
+    flower_port = stack.enter_context(_claimed_port(arguments.flower_port, FLOWER_PORT, "Flower", terminal))
+    servers = _start_servers(home, stack)
+    env = _environment(home, port, flower_port, servers)
+    os.environ.update(env)
+    drain = float(env.get("DRAIN_SECONDS", "45")) + 15
+    stack.callback(start_guard(home, [server.pid for server in servers.values()], drain=drain))
+    _migrate()
+
+    processes = Stack(terminal, env=env, drain=drain)
+    failure: list[str] = []
+
+    def started() -> None:
+        try:
+            first_start.wait_and_fill(home, env, terminal, sample=not arguments.no_sample, began=began)
+        except first_start.NotReady as error:
+            failure.append(str(error))
+            processes.stop()
+
+    ended = processes.run(started)
+    if failure:
+        raise CannotStart(failure[0])
+    terminal.say(f"stopped, because {ended} ended" if ended else "stopped")
+    return 1 if ended else 0
+
+
+# Servers
+
+
+def _start_servers(home: Path, stack: contextlib.ExitStack) -> dict[str, Postgres | Redis]:
+    """The servers that the environment does not name; they stop when `stack` closes."""
+    servers: dict[str, Postgres | Redis] = {}
+    if not os.environ.get("DATABASE_URL"):
+        servers["DATABASE_URL"] = start_postgres(home / "postgres")
+        stack.callback(servers["DATABASE_URL"].stop)
+    if not os.environ.get("REDIS_URL"):
+        servers["REDIS_URL"] = start_redis(home / "redis")
+        stack.callback(servers["REDIS_URL"].stop)
+    return servers
+
+
+def _environment(home: Path, port: int, flower_port: int, servers: Mapping[str, Postgres | Redis]) -> dict[str, str]:
+    """What the processes see: the caller's environment first, ours where it is silent."""
+    files = home / "files"
+    files.mkdir(exist_ok=True)
+    api_url = f"http://{LOOPBACK}:{port}"
+    ours = {
+        **kept_secrets(home),
+        "STORAGE_FOLDER": str(files),
+        "PUBLIC_URL": api_url,
+        "FLOWER_URL": f"http://{LOOPBACK}:{flower_port}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if not os.environ.get("FLOWER_BASIC_AUTH"):
+        # On loopback there is nobody else to ask for a password; Flower's own buttons call its API.
+        ours["FLOWER_UNAUTHENTICATED_API"] = "true"
+    env = ours | {name: value for name, value in os.environ.items() if value or name not in ours}
+    env |= {name: server.url for name, server in servers.items()}
+    env |= {
+        HOME_VARIABLE: str(home),
+        "API_URL": api_url,
+        "PORT": str(port),
+        "FLOWER_PORT": str(flower_port),
+        # The programs of the virtual environment first, when started without activating it.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+    }
+    return env
+
+
+def _migrate() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise CannotStart(f"the migrations failed:\n{done.stdout}{done.stderr}")
+
+
+# Ports
+
+
+@contextlib.contextmanager
+def _claimed_port(wanted: int | None, usual: int, whose: str, terminal: Terminal) -> Iterator[int]:
+    """`wanted`, or the first free port from `usual` on; claimed against other stacks while the block runs."""
+    for port in [wanted] if wanted else range(usual, usual + 100):
+        claim = _claim(port)
+        if claim is None:
+            continue
+        if port not in (wanted, usual):
+            terminal.say(f"port {usual} is taken, {whose} gets {port}")
+        with claim:
+            yield port
+        return
+    raise CannotStart(f"port {wanted} is taken" if wanted else f"no free port for {whose} from {usual} on")
+
+
+def _claim(port: int) -> IO[bytes] | None:
+    # Between looking and listening lie seconds, in which a second stack would look too.
+    file = (Path(tempfile.gettempdir()) / f"shopopti-{os.getuid()}-port-{port}.lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    if is_free(port):
+        return file
+    file.close()
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

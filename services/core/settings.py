@@ -1,0 +1,94 @@
+"""Every setting of every process, read from the environment once. `.env.example` documents each."""
+
+from functools import cache
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The environment, parsed and checked. A process that cannot run with it stops here, with the reason."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    environment: Literal["development", "production"] = "development"
+
+    # The database. In production: Supabase's direct or session-pooler address for relay and beat, any for the rest.
+    database_url: str
+    database_transaction_pooler: bool = False  # True behind port 6543: no prepared statements, no LISTEN
+    database_pool_size: int = 10
+    redis_url: str
+    redis_prefix: str = "shopopti:"  # several stacks may share one Redis
+
+    # Callers. SUPABASE_URL gives issuer and JWKS; JWT_SECRET verifies legacy HS256 tokens.
+    supabase_url: str | None = None
+    supabase_key: SecretStr | None = None
+    supabase_service_role_key: SecretStr | None = None
+    jwt_secret: SecretStr | None = None
+    jwt_audience: str = "authenticated"
+    jwt_issuer: str | None = None  # defaults to <SUPABASE_URL>/auth/v1, or "shopopti" without Supabase
+    jwt_leeway_seconds: int = 10
+    encryption_keys: Annotated[list[SecretStr], NoDecode] = []  # Fernet keys, newest first
+
+    # The HTTP front.
+    cors_origins: Annotated[list[str], NoDecode] = []
+    rate_limits: Annotated[list[str], NoDecode] = ["60/minute", "1000/hour", "10000/day"]
+    max_body_bytes: int = 1_000_000
+    max_upload_bytes: int = 200_000_000
+    metrics_token: SecretStr | None = None  # when set, GET /metrics asks for it
+    public_url: str = "http://127.0.0.1:8000"
+
+    # Files: a folder on one machine, a Supabase Storage bucket in production.
+    storage_folder: str | None = None
+    storage_bucket: str = "shopopti"
+
+    # Jobs.
+    lease_seconds: int = Field(default=30, ge=2)
+    heartbeat_seconds: float = Field(default=1.0, gt=0)
+    drain_seconds: int = 45  # after SIGTERM, what still runs then is put back and the process ends
+    merchant_cap: int = Field(default=100, ge=1)  # jobs of one merchant in flight per queue, unless set otherwise
+    ring_again_seconds: float = 10.0
+    retention_days: int = 30
+    extra_task_modules: Annotated[list[str], NoDecode] = []  # modules with further handlers (ops.lab for the bench)
+    flower_url: str = "http://127.0.0.1:5555"
+    log_level: str = "INFO"
+
+    # The outside.
+    allow_private_addresses: bool = False  # tests only: lets the guarded client reach loopback
+    mock_mode: Literal["auto", "true", "false"] = "auto"
+
+    @field_validator("cors_origins", "rate_limits", "encryption_keys", "extra_task_modules", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _psycopg_driver(cls, value: str) -> str:
+        for prefix in ("postgres://", "postgresql://"):
+            if value.startswith(prefix):
+                return "postgresql+psycopg://" + value.removeprefix(prefix)
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Settings":
+        if self.jwt_issuer is None:
+            self.jwt_issuer = f"{self.supabase_url.rstrip('/')}/auth/v1" if self.supabase_url else "shopopti"
+        if self.supabase_url is None and self.jwt_secret is None:
+            raise ValueError("set SUPABASE_URL (tokens verified by its JWKS), JWT_SECRET (HS256), or both")
+        if self.environment == "production":
+            missing = [
+                name
+                for name in ("supabase_url", "supabase_service_role_key", "encryption_keys")
+                if not getattr(self, name)
+            ]
+            if missing:
+                raise ValueError(f"required in production: {', '.join(missing).upper()}")
+        return self
+
+
+@cache
+def get_settings() -> Settings:
+    """The process's settings. Raises pydantic.ValidationError naming what is missing."""
+    return Settings()

@@ -1,0 +1,74 @@
+"""What every feed reader yields: draft rows, row errors, or a refusal of the whole file.
+
+A draft is *flat*: one draft per record of the file, with product fields and variant fields side by side.
+Grouping drafts into products and variants is the staging table's work (SQL), so a reader needs no memory
+of earlier records and a file may scatter a product's variants anywhere.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Draft(NamedTuple):
+    """One record of a feed, in the words of the catalogue. Every value is text ready for COPY, or None.
+
+    None means *the file does not say*; it never means zero or empty, and never overwrites what is known.
+    Numbers are canonical decimal text (``1234.50``), already validated. ``line`` is the physical line
+    (1-based) where the record starts. ``variant_key`` is None on a record that carries product or image
+    data only (a Shopify image row, a WooCommerce ``variable`` parent).
+    """
+
+    line: int
+    product_key: str
+    variant_key: str | None
+    title: str | None = None
+    description: str | None = None
+    brand: str | None = None
+    category: str | None = None
+    tags: str | None = None  # comma-separated
+    status: str | None = None  # active | draft | archived
+    image_urls: str | None = None  # one URL per line, first is main
+    image_position: str | None = None  # integer; orders images of one product across records
+    option_names: str | None = None  # one per line, at most three ("Size\nColour")
+    option_values: str | None = None  # one per line, same order
+    sku: str | None = None
+    barcode: str | None = None
+    price: str | None = None
+    compare_at_price: str | None = None
+    cost: str | None = None
+    currency: str | None = None  # ISO 4217
+    stock: str | None = None  # integer
+    weight_grams: str | None = None  # integer
+    variant_image_url: str | None = None
+
+
+class RowError(NamedTuple):
+    """One record, or one cell, that could not be used. The rest of the file goes on."""
+
+    line: int
+    code: str  # stable: price_unparsable, price_missing, barcode_damaged, row_too_long, key_missing …
+    column: str | None  # header as the file spells it
+    value: str | None  # the cell, cut at 200 characters
+    reason: str  # one sentence a merchant understands
+    fatal: bool = True  # True: the record was dropped. False: only this cell was, the draft was kept
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A feed being read: what it was recognised as, and its records in file order (a one-shot stream)."""
+
+    format: str  # shopify_csv | woocommerce_csv | generic_csv …
+    encoding: str
+    delimiter: str
+    columns: dict[str, str]  # header as spelled → Draft field it feeds; unknown headers are absent
+    records: Iterator[Draft | RowError]
+
+
+class FeedRefused(Exception):
+    """The whole file cannot be used; nothing of it is imported. ``code`` is stable, the message is for people."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason

@@ -1,0 +1,73 @@
+"""Delimited text (CSV, TSV and their kin) → drafts: the one entry for every such feed."""
+
+import io
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import BinaryIO
+
+from services.formats import generic, headers, records, shopify, sniff, table, woocommerce
+from services.formats.base import Draft, FeedRefused, Reading, RowError
+
+# In this order; the last takes every table that is about products.
+_FORMATS: tuple[
+    tuple[str, Callable[[set[str]], bool], Callable[[table.Table], tuple[dict[str, str], table.Mapper]]], ...
+]
+_FORMATS = (
+    (shopify.FORMAT, shopify.recognises, shopify.mapper),
+    (woocommerce.FORMAT, woocommerce.recognises, woocommerce.mapper),
+    (generic.FORMAT, lambda _: True, generic.mapper),
+)
+
+
+def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
+    """Recognise a seekable stream of delimited text and read it.
+
+    ``default_currency`` (ISO 4217) is the currency of prices that do not name one. The records are read as they are
+    asked for, in memory that does not grow with the file; until then the stream must stay open and untouched. It is
+    never closed here. Raises FeedRefused with the code ``empty``, ``binary``, ``undecodable``, ``not_delimited``,
+    ``too_many_columns``, ``no_product_columns`` or ``no_records``.
+    """
+    encoding, clean = sniff.encoding(stream)
+
+    def from_line(
+        delimiter: str, first_line: int, width: int, trims: bool = False
+    ) -> Iterator[records.Record | RowError]:
+        stream.seek(0)
+        text = io.TextIOWrapper(stream, encoding, errors="replace", newline=None)
+        try:
+            for _ in range(first_line - 1):
+                text.readline(records.LONGEST)
+            yield from records.records(
+                text, delimiter=delimiter, width=width, line=first_line, trims=trims, clean=clean
+            )
+        finally:
+            text.detach()  # or the stream would be closed with it
+
+    def reread(delimiter: str, first_line: int, width: int) -> Iterator[list[str]]:
+        return (item[1] for item in from_line(delimiter, first_line, width) if not isinstance(item, RowError))
+
+    found = table.find(sniff.sample(stream, encoding), default_currency, reread)
+    names = {headers.normal(name) for name in found.headers}
+    name, make_mapper = next((name, make) for name, recognises, make in _FORMATS if recognises(names))
+    columns, to_draft = make_mapper(found)
+    drafts = _drafts(from_line(found.delimiter, found.first_line, len(found.headers), found.trims), to_draft)
+    first = next(drafts, None)
+    if first is None:
+        raise FeedRefused("no_records", "The table has a header and no rows.")
+    return Reading(name, encoding, found.delimiter, columns, chain((first,), drafts))
+
+
+def _drafts(items: Iterator[records.Record | RowError], to_draft: table.Mapper) -> Iterator[Draft | RowError]:
+    """Drafts in file order, each behind the errors of its record."""
+    errors: list[RowError] = []
+    for item in items:
+        if isinstance(item, RowError):
+            yield item
+            continue
+        line, row = item
+        draft = to_draft(row, line, errors)
+        if errors:
+            yield from errors
+            errors.clear()
+        if draft is not None:
+            yield draft

@@ -1,0 +1,317 @@
+"""Any other product table, by the names of its columns: supplier lists, Google and Facebook feeds, shop exports.
+
+One general reading serves them all: which columns say what is decided by ``headers``, which of several columns for a
+field is used is decided here, and a record that names no product belongs to the product above it.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import NamedTuple
+
+from services.formats import cells, headers, links, numbers
+from services.formats.base import Draft, RowError
+from services.formats.headers import Meaning
+from services.formats.numbers import word_set
+from services.formats.options import Options, option_columns
+from services.formats.table import Mapper, Table
+
+FORMAT = "generic_csv"
+
+_DRAFT_FIELDS = {  # what a column's meaning feeds, where the names differ
+    "handle": "product_key", "group": "product_key", "id": "product_key", "sale": "price", "sale_from": "price",
+    "sale_to": "price", "availability": "stock", "weight": "weight_grams", "weight_unit": "weight_grams",
+    "image": "image_urls", "more_images": "image_urls", "variant_image": "variant_image_url",
+    "discontinued": "status", "children": "product_key", "store_view": "product_key", "kind": "variant_key",
+}  # fmt: skip
+_MONEY = ("price", "sale", "compare_at_price", "cost")
+# The order in which the mapper unpacks a record.
+_PICKED = (
+    "handle", "group", "id", "sku", "title", "description", "brand", "tags", "status", "discontinued", "barcode",
+    *_MONEY, "sale_from", "sale_to", "currency", "stock", "availability", "weight", "weight_unit",
+    "image_position", "variant_image", "kind",
+)  # fmt: skip
+_PARENT_KINDS = word_set("variable configurable parent grouped")
+# Without the shop's currency, of several price columns the one most shops could use.
+_USUAL_CURRENCIES = ("USD", "EUR", "GBP")
+_TITLE_LENGTH = 120
+
+
+class _Columns(NamedTuple):
+    """Which column is used for what: field → index, and what the chosen header says besides."""
+
+    at: dict[str, int]
+    said: dict[str, Meaning]
+    categories: list[int]
+    images: list[int]
+
+
+def _choose(names: list[str], default_currency: str | None) -> _Columns:
+    """For each field the column with the surest name; gross before net prices, then in file order."""
+    wanted = [default_currency, *_USUAL_CURRENCIES] if default_currency else [*_USUAL_CURRENCIES]
+
+    def order(item: tuple[int, Meaning]) -> tuple[int, bool, int, int]:
+        index, said = item
+        currency = 0 if said.currency is None else 1 + [*wanted, said.currency].index(said.currency)
+        return currency, said.net, said.rank, index
+
+    by_field: dict[str, list[tuple[int, Meaning]]] = {}
+    for index, said in enumerate(headers.meanings(names)):
+        if said:
+            by_field.setdefault(said.field, []).append((index, said))
+    for columns in by_field.values():
+        columns.sort(key=order if columns[0][1].field in _MONEY else lambda item: (item[1].rank, item[0]))
+    at = {field: columns[0][0] for field, columns in by_field.items()}
+    said_of = {field: columns[0][1] for field, columns in by_field.items()}
+    _stand_in(at, said_of)
+    numbered = sorted(index for index, _ in by_field.get("category", ()) if names[index].strip()[-1:].isdigit())
+    stems = {headers.normal(names[index]).strip("0123456789") for index in numbered}
+    paths = numbered if len(numbered) > 1 and len(stems) == 1 else [at["category"]] if "category" in at else []
+    pictures = [index for field in ("image", "more_images") for index, _ in sorted(by_field.get(field, ()))]
+    return _Columns(at, said_of, paths, pictures)
+
+
+def _stand_in(at: dict[str, int], said: dict[str, Meaning]) -> None:
+    """Columns that serve for one another when a file has only one of them."""
+    if "price" not in at and "compare_at_price" in at:
+        at["price"] = at.pop("compare_at_price")
+        said["price"] = said.pop("compare_at_price")
+    for number in ("id", "mpn"):  # the only number the merchant knows the article by
+        if "sku" not in at and number in at:
+            at["sku"] = at[number]
+
+
+def mapper(table: Table) -> tuple[dict[str, str], Mapper]:
+    """The columns used (header → Draft field), and the function that turns a record into a draft."""
+    names, width = table.headers, len(table.headers)
+    chosen = _choose(names, table.default_currency)
+    options, option_fields = option_columns(names, grouped="group" in chosen.at)
+    at = {field: chosen.at.get(field, width) for field in _PICKED}
+    columns = {names[index]: _DRAFT_FIELDS.get(field, field) for field, index in chosen.at.items() if field in _PICKED}
+    columns |= {names[index]: "category" for index in chosen.categories}
+    columns |= {names[index]: "image_urls" for index in chosen.images} | option_fields
+    build = _mapper_of(table, chosen, at, options)
+    if "children" in chosen.at:
+        columns[names[chosen.at["children"]]] = "product_key"
+        build = _with_parents(table, chosen.at["children"], at["sku"], build)
+    return columns, build
+
+
+def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Options | None) -> Mapper:
+    names, width = table.headers, len(table.headers)
+    spelled = {field: names[index] if index < width else "" for field, index in at.items()}
+    pick = itemgetter(*(at[field] for field in _PICKED))
+    marks = {
+        field: numbers.habit(row[at[field]] for row in table.sample) if at[field] < width else ""
+        for field in (*_MONEY, "weight", "stock")
+    }
+    common = numbers.common_habit(marks.values())
+    marks = {field: mark or common for field, mark in marks.items()}
+    read_money = _money_reader(chosen.said, spelled, marks, table.default_currency)
+    read_stock = cells.stock(spelled["stock"], marks["stock"])
+    unit = chosen.said["weight"].unit if "weight" in chosen.said else None
+    unit = unit or numbers.weight_unit(row[at["weight"]] for row in table.sample)
+    read_weight = cells.weight(spelled["weight"], marks["weight"], unit)
+    read_category, read_images = _category_reader(chosen.categories), _image_reader(chosen.images)
+    read_options = _option_reader(options) if options else None
+    continues = bool(options and options.continues)
+    keyed_by_id, titled = at["sku"] == at["id"] != width, at["title"] < width
+    has_money = any(at[field] < width for field in _MONEY)
+    above = ""  # the product of the record above
+    strip = str.strip
+
+    def draft(row: list[str], line: int, errors: list[RowError]) -> Draft | None:
+        nonlocal above
+        (
+            handle, group, number, sku, title, description, brand, tags, status, discontinued, barcode, price, sale,
+            list_price, cost, starts, ends, currency, stock, availability, weight, weight_unit, position,
+            variant_image, kind,
+        ) = map(strip, pick(row))  # fmt: skip
+        if sku:
+            sku = cells.sku(sku, line, spelled["sku"], errors)
+        code = cells.barcode(barcode, line, spelled["barcode"], errors) if barcode else None
+        own = handle or group or (cells.code(number) if number else "")
+        # In a table of variants the SKUs are the variants', and a record without product cells continues the one above.
+        key = own or (title or above or sku if continues else sku or code or title)
+        if not key:
+            errors.extend(cells.key_missing(row, line, "The row has no SKU, no key and no title."))
+            return None
+        given: list[str] = []
+        values: list[str] = []
+        if read_options:
+            found = read_options(row, line, errors, key == above and not own and not title)
+            above = key
+            if found is None:
+                return None
+            given, values = found
+        amount = list_amount = unit_cost = money = None
+        if has_money:
+            amount, list_amount, unit_cost, money = read_money(
+                (price, sale, list_price, cost, starts, ends, currency), line, errors
+            )
+        quantity = read_stock(stock, line, errors) if stock else None
+        if availability and quantity is None and cells.sold_out(availability):
+            quantity = "0"
+        if weight:
+            weight = read_weight(f"{weight} {weight_unit}" if weight_unit else weight, line, errors) or ""
+        if not titled and description:
+            title = _title_from(description)
+        is_parent = kind and kind.casefold() in _PARENT_KINDS
+        by_id = keyed_by_id and group  # such an id is unique by its definition, colour and size often are not
+        return Draft(
+            line,
+            key,
+            None if is_parent else " / ".join(values) if values and not by_id else sku,
+            title or None,
+            description or None,
+            brand or None,
+            read_category(row),
+            tags or None,
+            "archived" if discontinued and cells.is_yes(discontinued) else cells.status(status),
+            read_images(row),
+            position if cells.is_count(position) else None,
+            "\n".join(given[:3]) or None,
+            "\n".join(values[:3]) or None,
+            sku or None,
+            code,
+            amount,
+            list_amount,
+            unit_cost,
+            money,
+            quantity,
+            weight or None,
+            cells.images((variant_image,)) if variant_image else None,
+        )
+
+    return draft
+
+
+def _money_reader(
+    said: dict[str, Meaning], spelled: dict[str, str], marks: dict[str, str], default: str | None
+) -> Callable[..., tuple[str | None, str | None, str | None, str | None]]:
+    """A reader for all the money of a record: price, list price, cost, currency."""
+    header_currency = {field: said[field].currency if field in said else None for field in _MONEY}
+    usual = next((currency for currency in header_currency.values() if currency), default)
+    read_price, read_sale, read_list_price, read_cost = (
+        cells.money(
+            spelled[field],
+            "compare_at_price" if field == "sale" else field,
+            marks[field],
+            header_currency[field] or default,
+        )
+        for field in _MONEY
+    )
+    read_currency = cells.currency(spelled["currency"], default)
+    today = datetime.now(UTC).date()
+
+    def read(
+        found_cells: tuple[str, str, str, str, str, str, str], line: int, errors: list[RowError]
+    ) -> tuple[str | None, str | None, str | None, str | None]:
+        price, sale, list_price, cost, starts, ends, currency = found_cells
+        amount, named = read_price(price, line, errors)
+        list_amount = unit_cost = None
+        if list_price:
+            list_amount, found = read_list_price(list_price, line, errors)
+            named = named or found
+        if sale and cells.on_sale(starts, ends, today):
+            reduced, found = read_sale(sale, line, errors)
+            if reduced is not None:
+                amount, list_amount, named = reduced, amount or list_amount, found or named
+        if cost:
+            unit_cost, found = read_cost(cost, line, errors)
+            named = named or found
+        if amount is None and list_amount is None and unit_cost is None:
+            return None, None, None, None
+        if currency and not named:
+            named = read_currency(currency, line, errors)
+        return amount, list_amount, unit_cost, named or usual
+
+    return read
+
+
+def _option_reader(
+    options: Options,
+) -> Callable[[list[str], int, list[RowError], bool], tuple[list[str], list[str]] | None]:
+    """A reader for a record's option names and values; None, with an error, when they do not match.
+
+    A record that continues a product is measured by the names on the product's first record.
+    """
+    expected = 0
+
+    def read(row: list[str], line: int, errors: list[RowError], continued: bool) -> tuple[list[str], list[str]] | None:
+        nonlocal expected
+        given, values = options.read(row) or ([], [])
+        expected = len(given) or (expected if continued else 0)
+        if len(values) > expected > 0 or (values and len(values) < len(given)):
+            reason = f"The row has {len(values)} option values for {expected} options."
+            errors.append(cells.fatal(line, "options_mismatch", reason, " | ".join(values)))
+            return None
+        return given, values
+
+    return read
+
+
+def _category_reader(columns: list[int]) -> Callable[[list[str]], str | None]:
+    """A reader for the category; several columns are the steps of one path."""
+    if len(columns) == 1:
+        only = columns[0]
+        return lambda row: row[only].strip() or None
+    return lambda row: " > ".join([step for index in columns if (step := row[index].strip())]) or None
+
+
+def _image_reader(columns: list[int]) -> Callable[[list[str]], str | None]:
+    """A reader for the pictures of a record, which may stand in several columns."""
+    if not columns:
+        return lambda _: None
+    return lambda row: cells.images([row[index].strip() for index in columns])
+
+
+def _title_from(description: str) -> str:
+    """The first line of a description, cut between words, for a file that has no titles."""
+    first = re.sub(r"<[^>]*>", " ", description[:1000]).strip().partition("\n")[0].strip()
+    if len(first) <= _TITLE_LENGTH:
+        return first
+    return first[:_TITLE_LENGTH].rpartition(" ")[0] or first[:_TITLE_LENGTH]
+
+
+def _with_parents(table: Table, children: int, sku: int, build: Mapper) -> Mapper:
+    """Give variants to the parents that list them, as Magento does: ``sku=A-S,size=S|sku=A-M,size=M`` on the parent.
+
+    A variant stands before its parent in such files, so the lists are read ahead. A parent is a product, no variant;
+    a variant's title is not its product's.
+    """
+
+    def listed() -> Iterator[tuple[str, str]]:
+        for row in table.reread():
+            for entry in row[children].split("|"):
+                pairs = dict(part.partition("=")[::2] for part in entry.strip().split(",") if "=" in part)
+                child = pairs.pop("sku", "").strip()
+                if child:
+                    yield child, "\n".join([row[sku].strip(), *(f"{name}={value}" for name, value in pairs.items())])
+
+    look_up: Callable[[str], str | None] = links.build(listed())
+
+    def draft(row: list[str], line: int, errors: list[RowError]) -> Draft | None:
+        found = build(row, line, errors)
+        if found is None:
+            return None
+        if row[children].strip():
+            return found._replace(variant_key=None, sku=None, price=None, stock=None, barcode=None)
+        link = look_up(found.sku) if found.sku else None
+        if link is None:
+            return found
+        parent, *pairs = link.split("\n")
+        options = [pair.partition("=")[::2] for pair in pairs]
+        return found._replace(
+            product_key=parent,
+            variant_key=" / ".join(value for _, value in options) or found.sku,
+            title=None,
+            description=None,
+            image_urls=None,
+            variant_image_url=found.image_urls and found.image_urls.partition("\n")[0],
+            option_names="\n".join(name for name, _ in options[:3]) or None,
+            option_values="\n".join(value for _, value in options[:3]) or None,
+        )
+
+    return draft

@@ -1,0 +1,251 @@
+"""What a column is, judged by its header: one table of names in nine languages, and what may stand around a name.
+
+A header is compared without case, accents, spaces and punctuation. What only qualifies it is read and set aside:
+tax words ("inkl. MwSt"), a currency ("Price EUR"), a unit ("Weight (kg)"), a language ("name:en"), a number
+("Kategorie 2"), a leading "Product" or "Variant".
+"""
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+from services.formats.numbers import GRAMS, currency_code, word_set
+
+# Field → the names it goes by, the surest first: when two columns claim a field, the surer name has it.
+NAMES: dict[str, str] = {
+    "handle": "handle urlhandle handleid slug",
+    "group": "itemgroupid groupid gruppenid parentsku parentskuid parentid parent mastersku masterartikel vaterartikel "
+    "hauptartikelnummer hauptartikel parentreference modelid configurablesku groupe grupoid",
+    "id": "id productid itemid artikelid produktid idproduktu idproduct idproducto productguid entityid xmlid",
+    "sku": "sku variantsku skucode skunumber productsku itemsku artikelnummer artikelnr artikelno artnr artno "
+    "artikelnum artikelcode artikelkod artnum artikelkennung itemnumber itemno itemnr itemcode productcodesku "
+    "productcode productnumber productno stockcode partnumber partno articlenumber articleno articlecode reference "
+    "referenceproduit referencia riferimento codice codicearticolo codearticle codeproduit codigo codigoarticulo "
+    "codigoproducto indeks kodproduktu symbol symbolproduktu numerkatalogowy kod kodzbozi kodprodukt cislozbozi "
+    "katalogovecislo productnummer artikelnummerleverancier artikul артикул кодтовара bestellnummer bestellnr bestnr "
+    "sachnummer materialnummer warennummer ref code код номенклатурныйномер vendorcode model modell catalognumber nr "
+    "no",
+    "mpn": "mpn manufacturerpartnumber manufacturersku herstellernummer herstellernr herstellerartikelnummer hstnummer",
+    "title": "title name producttitle productname itemname itemtitle articlename artikelname artikelbezeichnung "
+    "produktname produktbezeichnung bezeichnung bezeichnung1 titel warenbezeichnung kurzbezeichnung artikeltitel nom "
+    "nomproduit nomduproduit libelle designation titre intitule nombre nombreproducto nombredelproducto titulo "
+    "denominacion nome nomeprodotto titolo denominazione nazwa nazwaproduktu nazwatowaru tytul nazev nazevproduktu "
+    "nazevzbozi jmeno naam productnaam artikelnaam omschrijvingkort название наименование наименованиетовара "
+    "названиетовара имя номенклатура artikel product produkt produit producto prodotto item article товар towar",
+    "description": "description bodyhtml body descriptionhtml longdescription fulldescription productdescription "
+    "itemdescription beschreibung artikelbeschreibung produktbeschreibung langbeschreibung langtext "
+    "detailbeschreibung webtext descriptif descriptionlongue descripcion descripcionlarga descrizione opis "
+    "opisproduktu popis popisproduktu omschrijving beschrijving productomschrijving описание описаниетовара "
+    "shortdescription kurzbeschreibung descriptioncourte descripcioncorta descrizionebreve krotkiopis kratkypopis "
+    "korteomschrijving summary text",
+    "brand": "brand brandname vendor manufacturer manufacturername maker producer hersteller herstellername marke "
+    "marque fabricant marca fabricante produttore producent producentnazwa marka vyrobce znacka merk fabrikant бренд "
+    "производитель марка торговаямарка",
+    "category": "category categories productcategory categoryname categorypath googleproductcategory producttype "
+    "kategorie kategorien artikelkategorie warengruppe produktgruppe artikelgruppe hauptkategorie gruppe "
+    "kategoriepfad categorie categorieproduit rayon famille categoria familia kategoria kategoriaproduktu grupa "
+    "kategorieproduktu rubrik productgroep categorieen категория группа раздел productgroup department collection "
+    "collectiontitle type",
+    "tags": "tags tag producttags schlagworte schlagwort schlagwoerter stichworte stichwoerter motscles etiquettes "
+    "etiquetas tagi stitky trefwoorden теги keywords",
+    "status": "status published active enabled productonline productstatus onlinestatus aktiv veroffentlicht "
+    "veroeffentlicht actif publie activo publicado attivo pubblicato aktywny opublikowany aktivni publikovano actief "
+    "gepubliceerd активен опубликован visible productvisible isactive",
+    "discontinued": "discontinued isdiscontinued enddeserie descatalogado auslaufartikel",
+    "barcode": "barcode gtin ean gtinupceanorisbn gtinupc upcean eanupc eancode eannummer eannr ean13 ean8 gtin13 "
+    "gtin14 gtin12 gtin8 upc upccode isbn isbn13 strichcode globaltradeitemnumber codebarre codebarres codigodebarras "
+    "codigobarras codiceabarre codiceean kodkreskowy kodean carovykod streepjescode barcodeean штрихкод штрихкодean "
+    "европейскийштрихкод",
+    "price": "price variantprice sellingprice salesprice retailprice unitprice currentprice ourprice grossprice "
+    "netprice webprice shopprice baseprice regularprice preis verkaufspreis vk vkpreis stuckpreis einzelpreis "
+    "bruttopreis nettopreis endpreis ladenpreis shoppreis regularerpreis normalpreis prix prixdevente prixvente "
+    "prixunitaire tarif prixpublic tarifnormal precio preciodeventa precioventa pvp precionormal prezzo "
+    "prezzodivendita prezzovendita prezzoalpubblico prezzodilistino cena cenasprzedazy cenadetaliczna cenabrutto "
+    "cenanetto cenaregularna cenaprodejni prodejnicena cenasdph prijs verkoopprijs adviesverkoopprijs stukprijs цена "
+    "розничнаяцена ценапродажи стоимость",
+    "sale": "saleprice specialprice discountprice discountedprice promoprice offerprice angebotspreis aktionspreis "
+    "sonderpreis rabattpreis reduzierterpreis prixpromo prixpromotionnel prixsolde prixremise preciooferta "
+    "preciorebajado preciodeoferta prezzoofferta prezzoscontato cenapromocyjna akcnicena actieprijs aanbiedingsprijs "
+    "акционнаяцена ценасоскидкой",
+    "sale_from": "specialpricefromdate specialfromdate datesalepricestarts",
+    "sale_to": "specialpricetodate specialtodate datesalepriceends",
+    "compare_at_price": "compareatprice variantcompareatprice listprice rrp msrp msrpprice srp uvp uvppreis evp "
+    "unverbindlichepreisempfehlung listenpreis endkundenpreis streichpreis alterpreis oldprice wasprice originalprice "
+    "recommendedretailprice suggestedretailprice recommendedprice ppc prixconseille prixpublicconseille ancienprix "
+    "prixbarre precioanterior preciorecomendado prezzoconsigliato prezzobarrato cenakatalogowa cenarynkowa "
+    "sugerowanacena staracena puvodnicena doporucenacena adviesprijs oudeprijs стараяцена ррц",
+    "cost": "costperitem cost costprice unitcost itemcost wholesaleprice wholesale purchaseprice buyingprice "
+    "supplierprice dealerprice costofgoods costofgoodssold cogs ek ekpreis einkaufspreis einkauf haendlerpreis "
+    "handlerpreis hek einstandspreis prixachat prixdachat coutdachat cout preciocompra preciodecompra preciocoste "
+    "coste costo prezzoacquisto prezzodiacquisto cenazakupu cenahurtowa nakupnicena cenanakup porizovacicena "
+    "inkoopprijs inkoop закупочнаяцена себестоимость оптоваяцена",
+    "currency": "currency currencycode currencyid pricecurrency waehrung wahrung devise monnaie moneda divisa valuta "
+    "waluta mena валюта",
+    "stock": "stock inventoryquantity variantinventoryqty variantinventoryquantity inventoryqty inventory quantity qty "
+    "stockquantity stockqty stockonhand stocklevel currentstocklevel onhand unitsinstock instockqty availableqty "
+    "availablequantity qtyavailable available quantityavailable lagerbestand bestand lager lagermenge menge vmenge "
+    "verfugbar verfuegbar verfugbaremenge verfuegbaremenge anzahl stuckzahl quantite qte disponible quantiteenstock "
+    "enstock existencias cantidad stockdisponible quantita giacenza ilosc stan stanmagazynowy magazyn mnozstvi sklad "
+    "skladem stavskladu naskladu pocetkusu voorraad aantal остаток количество наскладе остатки",
+    "availability": "availability availabilitystatus stockstatus instock isinstock verfugbarkeit verfuegbarkeit "
+    "disponibilite disponibilidad disponibilita dostepnosc dostupnost beschikbaarheid наличие",
+    "weight": "weight grams variantweight variantgrams weightvalue weightgrams shippingweight productweight itemweight "
+    "netweight grossweight gewicht gewichtbrutto bruttogewicht nettogewicht versandgewicht artikelgewicht poids "
+    "poidsnet poidsbrut peso pesoneto waga hmotnost vaha вес масса massa",
+    "weight_unit": "weightunit variantweightunit gewichtseinheit uniteodepoids unitepoids unidadpeso jednostkawagi "
+    "gewichtseenheid",
+    "image": "image imagesrc imageurl imagelink images imageurls productimageurl mainimage baseimage pictureurl "
+    "picture photo photourl thumbnail bild bildurl bildlink bild1 bilder bildpfad hauptbild produktbild artikelbild "
+    "grafik foto fotos imagen imagenes urlimagen immagine immagini urlimmagine urlimage lienimage photos "
+    "imageprincipale zdjecie zdjecia urlzdjecia obrazek obrazky obrazekurl imgurl img afbeelding afbeeldingen "
+    "afbeeldingurl картинка изображение фото ссылканафото hostedimageurls productimagefile imagefile pictures",
+    "more_images": "additionalimagelink additionalimagelinks additionalimages additionalimageurls moreimages "
+    "galleryimages gallery imagegallery weiterebilder zusatzbilder altimages imgurlalternative",
+    "image_position": "imageposition",
+    "variant_image": "variantimage variantimageurl variantassets",
+    "option_names": "optiongroups optionnames attributenametypeposition",
+    "option_values": "optionvalues valuevalueposition",
+    "option_pairs": "optionsgroupvalue",
+    "kind": "kind fieldtype parentage recordtype",
+    "color": "color colour farbe couleur colore kolor barva kleur цвет",
+    "size": "size groesse grosse taille talla taglia rozmiar velikost maat размер",
+    "material": "material materiale matiere materiaal материал",
+    "pattern": "pattern muster motif",
+    "children": "configurablevariations",
+    "store_view": "storeviewcode",
+}  # fmt: skip
+# Names of things a list of orders has and a list of products has not.
+_ORDER_NAMES = word_set(
+    "orderid ordernumber orderno orderdate customerid customeremail customername invoiceno invoicenumber invoicedate "
+    "purchaseorderid shipname shippingname billingname buyeremail"
+)
+# A variant's cells may be called "Variant …" or "Product …"; a product's cells are never called "Variant …".
+_OF_VARIANT = word_set(
+    "sku barcode price sale compare_at_price cost stock weight weight_unit availability currency color size"
+)
+_PREFIXES = ("variant", "product", "produkt", "produkte", "artikel", "article", "item", "produit", "prodotto", "shop")
+_GROSS = word_set("incl inkl inc including included mwst ust vat tva ttc gross brutto btw iva dph moms tax с ндс s")
+_NET = word_set("excl exkl ex excluding excluded ht netto net zzgl without ohne hors bez без")
+_LANGUAGES = word_set("en de fr es it pl cs cz nl ru pt sv da fi no hu ro sk uk zh ja ko tr us gb default")
+# Codes that are no ordinary word of a header; ALL, TOP, CUP, TRY … are.
+_HEADER_CODES = word_set(
+    "USD EUR GBP CHF PLN CZK SEK NOK DKK HUF RON BGN RUB UAH JPY CNY AUD CAD NZD BRL MXN INR ILS ZAR SGD HKD THB KRW "
+    "AED SAR TRY"
+)
+_MONEY = word_set("price sale compare_at_price cost")
+_FILLERS = word_set("in per pro en of de la le")
+
+_LONGEST = 80  # no header is longer; a cell that is, is text
+
+_SYNONYMS = {name: (field, rank) for field, names in NAMES.items() for rank, name in enumerate(names.split())}
+_BY_LENGTH: dict[int, list[str]] = {}
+for _name in _SYNONYMS:
+    _BY_LENGTH.setdefault(len(_name), []).append(_name)
+
+
+class Meaning(NamedTuple):
+    """What a header says: the field, how surely (lower is surer), and what it adds to the name."""
+
+    field: str
+    rank: int
+    net: bool = False
+    currency: str | None = None
+    unit: str | None = None
+
+
+def normal(text: str) -> str:
+    """A header without case, accents, spaces, punctuation and byte order marks."""
+    plain = unicodedata.normalize("NFKD", text.replace("ł", "l").replace("Ł", "L").replace("ø", "o")).casefold()
+    return "".join(sign for sign in plain if sign.isalnum())
+
+
+def meaning(header: str) -> Meaning | None:
+    """What a column of a general table holds, or None. Spelling mistakes are not forgiven here."""
+    if len(header) > _LONGEST:
+        return None
+    found = _known(normal(header)) or _known(normal(re.sub(r"[(\[{].*?[)\]}]", "", header)))
+    if found and found[0] not in _MONEY and found[0] != "weight":
+        return Meaning(*found)
+    words = re.findall(r"[^\W_]+|[€$£¥]", re.sub(r"(?<=[a-zäöü])(?=[A-Z])", " ", header))
+    tax = {normal(word) for word in words}
+    currency = next((currency_code(word) for word in words if word in _HEADER_CODES or word in "€$£¥"), None)
+    rest = [word for word in words if word not in _HEADER_CODES and word not in "€$£¥"]
+    base = [word for word in rest if normal(word) not in _GROSS | _NET | _FILLERS]
+    unit = next((normal(word) for word in rest if normal(word) in GRAMS), None)
+    no_unit = [word for word in base if normal(word) not in GRAMS]
+    net = bool(tax & _NET)
+    for named in (found, _known(normal("".join(rest))), _known(normal("".join(base)))):
+        if named and named[0] in _MONEY:
+            return Meaning(*named, net=net, currency=currency)
+    for named in (found, _known(normal("".join(no_unit)))):
+        if named and named[0] == "weight":
+            return Meaning(*named, unit="g" if unit is None and "gram" in normal(header) else unit)
+    if len(rest) > 1 and (rest[-1].casefold() in _LANGUAGES or re.search(r"[:_\-\[ ](zh|pt|en|sr)_\w+$", header)):
+        named = _known(normal("".join(rest[:-1]))) or _known(normal("".join(rest[:-2])))
+        if named:
+            return Meaning(*named)
+    return None
+
+
+def _known(name: str) -> tuple[str, int] | None:
+    """Field and rank of a normalised name, tried as it is, without number, without prefix."""
+    unnumbered = name.strip("0123456789") if len(name) > 3 else name
+    for form in (name, unnumbered):
+        if form in _SYNONYMS:
+            return _SYNONYMS[form]
+    for prefix in _PREFIXES:
+        short = _SYNONYMS.get(unnumbered.removeprefix(prefix)) if unnumbered.startswith(prefix) else None
+        if short and (prefix != "variant" or short[0] in _OF_VARIANT):
+            # "Product weight" gives way to "Variant weight", both to a plain name of equal rank.
+            return short[0], short[1] + (1 if prefix == "variant" or short[0] not in _OF_VARIANT else 50)
+    return None
+
+
+def _misspelt(header: str) -> Meaning | None:
+    """The one field with a name one letter away, for names long enough that this is no accident."""
+    name = normal(header).strip("0123456789")
+    if not 9 <= len(name) <= 40:
+        return None
+    near = {
+        _SYNONYMS[known]
+        for length in (len(name) - 1, len(name), len(name) + 1)
+        for known in _BY_LENGTH.get(length, ())
+        if _one_apart(name, known)
+    }
+    return Meaning(*min(near, key=lambda one: one[1] + 100)) if len({field for field, _ in near}) == 1 else None
+
+
+def _one_apart(one: str, other: str) -> bool:
+    start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    a, b = one[start:], other[start:]
+    return a[1:] == b or a == b[1:] or a[1:] == b[1:]
+
+
+def meanings(headers: list[str]) -> list[Meaning | None]:
+    """What each column holds; a header seen twice counts once, where it stands first."""
+    seen: set[str] = set()
+    found: list[Meaning | None] = []
+    for header in headers:
+        name = normal(header)
+        found.append(None if name in seen or not name else meaning(header) or _misspelt(header))
+        seen.add(name)
+    return found
+
+
+def locate(headers: list[str], names: dict[str, str]) -> dict[str, int]:
+    """Where the columns of a known format stand: key → index, ``len(headers)`` for a column the file has not.
+
+    ``names`` has the normalised headers of each key, the preferred one first.
+    """
+    index: dict[str, int] = {}
+    for position, header in enumerate(headers):
+        index.setdefault(normal(header), position)
+    return {
+        key: next((index[name] for name in wanted.split() if name in index), len(headers))
+        for key, wanted in names.items()
+    }
+
+
+def order_headers(headers: list[str]) -> list[str]:
+    """The headers that belong to a list of orders."""
+    return [header for header in headers if normal(header) in _ORDER_NAMES]

@@ -1,0 +1,126 @@
+"""Where the table begins: the delimiter and the header row, found by what the cells say, not by counting commas."""
+
+import csv
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from services.formats import headers, records
+from services.formats.base import Draft, FeedRefused, RowError
+from services.formats.numbers import word_set
+from services.formats.sniff import Sample
+
+_DELIMITERS = ",;\t|"
+_NAMED = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+_TITLE_LINES = 30  # a header stands within the first so many records
+MOST_COLUMNS = 2000
+# A record is a product's when one of these says which.
+_IDENTIFYING = word_set("handle group id sku title barcode")
+
+
+class Table(NamedTuple):
+    """A table whose header is known. ``sample`` has its first records, each ``len(headers) + 1`` cells wide."""
+
+    delimiter: str
+    headers: list[str]
+    first_line: int  # physical line behind the header
+    sample: list[list[str]]
+    trims: bool
+    default_currency: str | None
+    reread: Callable[[], Iterator[list[str]]]  # all records once more, for what is only known from other records
+
+
+# A record of a table to a draft. Errors are added to the list; None with an error there is a dropped record.
+Mapper = Callable[[list[str], int, list[RowError]], Draft | None]
+
+
+class _Candidate(NamedTuple):
+    score: int
+    fitting: int
+    delimiter: str
+    header: int
+    rows: list[list[str]]
+
+
+def find(sample: Sample, default_currency: str | None, reread: Callable[[str, int, int], Iterator[list[str]]]) -> Table:
+    """Find delimiter and header row in the beginning of a file.
+
+    ``reread`` gives all records again for a delimiter, a first line and a width. Raises FeedRefused
+    ``too_many_columns``, ``not_delimited`` or ``no_product_columns``.
+    """
+    lines = [line + "\n" for line in sample.text.split("\n")]
+    best = max((_judge(lines, delimiter) for delimiter in _DELIMITERS), key=lambda one: (one.score, one.fitting))
+    names = [name.strip("\ufeff \t\n") for name in best.rows[best.header]] if best.rows else []
+    known = {found.field for found in headers.meanings(names[:MOST_COLUMNS]) if found}
+    if len(names) > MOST_COLUMNS:
+        raise FeedRefused("too_many_columns", f"The table has more than {MOST_COLUMNS} columns.")
+    _refuse_long_delimiter(names)
+    if not known & _IDENTIFYING or (len(known) == 1 and len(names) > 40) or headers.order_headers(names):
+        raise _refusal(names)
+    first_line = _line_behind(lines, best)
+    body = [row for row in records.parse(lines[first_line - 1 :], best.delimiter) if not records.is_blank(row)]
+    if not sample.complete:
+        body = body[:-1]  # its end may be missing
+    width = len(names)
+    return Table(
+        best.delimiter,
+        names,
+        first_line,
+        [(row + [""] * (width + 1 - len(row)))[: width + 1] for row in body if len(row) <= width + 1],
+        records.trims_rows(body, width),
+        default_currency,
+        lambda: reread(best.delimiter, first_line, width),
+    )
+
+
+def _judge(lines: list[str], delimiter: str) -> _Candidate:
+    """How well the beginning of a file reads with one delimiter."""
+    rows = records.parse(lines[:400], delimiter)
+    filled = [index for index, row in enumerate(rows) if not records.is_blank(row)][:_TITLE_LINES]
+    if not filled:
+        return _Candidate(0, 0, delimiter, 0, rows)
+    scores = {index: _known_fields(rows[index]) for index in filled}
+    header = max(filled, key=lambda index: (scores[index], -index))
+    if scores[header] < 2:  # one word may stand anywhere: only the first row can be a header of one known column
+        header = filled[0]
+    width = len(rows[header])
+    fitting = sum(len(row) == width for row in rows) if width > 1 else 0
+    return _Candidate(scores[header], fitting, delimiter, header, rows)
+
+
+def _known_fields(row: list[str]) -> int:
+    if len(row) > MOST_COLUMNS:
+        return 0
+    return len({found.field for cell in row if cell and (found := headers.meaning(cell.strip()))})
+
+
+def _line_behind(lines: list[str], best: _Candidate) -> int:
+    """The number of the physical line behind the header record."""
+    reader = csv.reader(lines, delimiter=best.delimiter, skipinitialspace=True)
+    for _ in range(best.header + 1):
+        next(reader)
+    return reader.line_num + 1
+
+
+def _refuse_long_delimiter(names: list[str]) -> None:
+    """Delimiters of several signs leave their other signs behind at the end of every cell."""
+    ends = {name[-1:] for name in names[:-1]}
+    if len(names) > 2 and len(ends) == 1 and ends <= set("+~^&#|@$:;<>=-\\"):
+        raise FeedRefused("not_delimited", f"The delimiter seems to be several signs, one of them {ends.pop()}.")
+
+
+def _refusal(names: list[str]) -> FeedRefused:
+    shown = ", ".join(name[:40] for name in names[:20] if name)
+    orders = headers.order_headers(names)
+    if orders:
+        return FeedRefused("no_product_columns", f"This looks like a list of orders (columns: {', '.join(orders)}).")
+    if len(names) < 2:
+        return FeedRefused(
+            "not_delimited", f"No {', '.join(_NAMED.values())} separates columns. The file begins: {shown[:80]}"
+        )
+    if sum(not name or not name[0].isalpha() for name in names) * 3 > len(names):
+        return FeedRefused(
+            "no_product_columns", f"The first row looks like data: the table needs a row of headers. It is: {shown}"
+        )
+    return FeedRefused(
+        "no_product_columns", f"No column says which product a row is (title, SKU or key). Columns found: {shown}"
+    )

@@ -1,0 +1,138 @@
+"""Stopping jobs and giving ended ones another life: one at a time or by filter."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, func, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from services.core.errors import Conflict
+from services.jobs.queries import JobFilter, get_job, select_jobs
+from services.models import Job
+
+BULK_LIMIT = 10_000
+
+
+class JobAlreadyEnded(Conflict):
+    """This job has already ended."""
+
+
+class JobNotRetryable(Conflict):
+    """Only a job that failed or was cancelled, or a parent with children that did, can be retried."""
+
+
+class JobAlreadyActive(Conflict):
+    """Another job with the same unique key is active."""
+
+
+# Children go with their parent. What runs is asked to stop; what waits stops here. A waiting parent is ended by the
+# relay once its last child has.
+_CANCEL = text("""
+WITH RECURSIVE tree AS (
+    SELECT id FROM jobs WHERE id = ANY(:ids)
+    UNION SELECT child.id FROM jobs child JOIN tree ON child.parent_id = tree.id
+),
+locked AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id IN (SELECT id FROM tree) ORDER BY id FOR NO KEY UPDATE
+)
+UPDATE jobs SET
+    cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
+    state = CASE WHEN state IN ('scheduled', 'queued') THEN 'cancelled' ELSE state END,
+    reason = CASE WHEN state IN ('scheduled', 'queued') THEN 'cancel_requested' ELSE reason END,
+    ended_at = CASE WHEN state IN ('scheduled', 'queued') THEN clock_timestamp() END,
+    rung_at = CASE WHEN state = 'running' THEN rung_at END
+FROM locked
+WHERE jobs.id = locked.id AND state IN ('scheduled', 'queued', 'running', 'waiting')
+RETURNING jobs.id
+""")
+
+# A new life: attempts start again, the fencing token goes on. A twin with the same unique key stays the only one.
+_AGAIN = text("""
+WITH locked AS MATERIALIZED (SELECT id FROM jobs WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE)
+UPDATE jobs SET state = 'queued', reason = 'retry_requested', attempt = 0, run_at = now(),
+    queued_at = clock_timestamp(), ended_at = NULL, cancel_requested_at = NULL, result = NULL,
+    error_code = NULL, error_message = NULL, error_fingerprint = NULL,
+    progress_done = NULL, progress_total = NULL, progress_note = NULL
+FROM locked
+WHERE jobs.id = locked.id AND state IN ('failed', 'cancelled')
+  AND NOT EXISTS (SELECT FROM jobs twin WHERE twin.merchant_id = jobs.merchant_id AND twin.kind = jobs.kind
+                  AND twin.unique_key = jobs.unique_key AND twin.id <> jobs.id
+                  AND twin.state NOT IN ('succeeded', 'failed', 'cancelled'))
+RETURNING jobs.id
+""")
+
+_WAIT_AGAIN = text("""
+UPDATE jobs SET state = 'waiting', reason = 'retry_requested', ended_at = NULL, cancel_requested_at = NULL,
+    error_code = NULL, error_message = NULL, error_fingerprint = NULL
+WHERE id = :id AND state IN ('succeeded', 'failed', 'cancelled')
+""")
+
+
+def cancel_job(session: Session, id_: UUID) -> Job:
+    """Cancel a job and its children: at once where it waits, at the next checkpoint where it runs.
+
+    Raises JobNotFound, JobAlreadyEnded (with the state).
+    """
+    job = get_job(session, id_)
+    if id_ not in cancel_jobs(session, [id_]):
+        session.refresh(job)
+        raise JobAlreadyEnded(f"This job has already ended: it is {job.state}.", state=job.state)
+    session.refresh(job)
+    return job
+
+
+def cancel_jobs(session: Session, ids: Sequence[UUID]) -> set[UUID]:
+    """Cancel those of the jobs (and their children) that have not ended. Returns the ids it concerned."""
+    return set(session.scalars(_CANCEL, {"ids": list(ids)}))
+
+
+def cancel_jobs_of_any_merchant(session: Session, ids: Sequence[UUID]) -> set[UUID]:
+    """The same for an operator: `session` acts as the ledger role."""
+    return cancel_jobs(session, ids)
+
+
+def retry_job(session: Session, id_: UUID) -> Job:
+    """Queue an ended job again. A parent's failed and cancelled children are queued and it waits for them.
+
+    Raises JobNotFound, JobNotRetryable (with the state), JobAlreadyActive.
+    """
+    job = get_job(session, id_)
+    unfinished = select(Job.id).where(Job.parent_id == id_, Job.state.in_(("failed", "cancelled")))
+    children = list(session.scalars(unfinished)) if job.ended_at is not None else []
+    own_failure = job.state == "failed" and job.reason != "children_failed"
+    try:
+        if children and not own_failure:
+            session.execute(_WAIT_AGAIN, {"id": id_})
+            session.execute(_AGAIN, {"ids": children})
+        elif job.state not in ("failed", "cancelled"):
+            raise JobNotRetryable(f"{JobNotRetryable.__doc__} This one is {job.state}.", state=job.state)
+        elif not session.scalars(_AGAIN, {"ids": [id_]}).all():
+            raise JobAlreadyActive()
+    except IntegrityError as error:
+        raise JobAlreadyActive() from error
+    session.refresh(job)
+    return job
+
+
+def bulk_cancel(session: Session, matching: JobFilter, *, dry_run: bool) -> dict[str, Any]:
+    """Cancel up to 10,000 jobs that match and have not ended. `dry_run` only counts all that match."""
+    return _bulk(session, matching, ("scheduled", "queued", "running", "waiting"), dry_run, _CANCEL)
+
+
+def bulk_retry(session: Session, matching: JobFilter, *, dry_run: bool) -> dict[str, Any]:
+    """Retry up to 10,000 failed or cancelled jobs that match. `dry_run` only counts all that match."""
+    return _bulk(session, matching, ("failed", "cancelled"), dry_run, _AGAIN)
+
+
+def _bulk(
+    session: Session, matching: JobFilter, states: tuple[str, ...], dry_run: bool, statement: Any
+) -> dict[str, Any]:
+    wanted: Select[Any] = select_jobs(matching).where(Job.state.in_(states)).with_only_columns(Job.id)
+    matched = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
+    if dry_run:
+        return {"matched": matched, "changed": 0, "dry_run": True}
+    ids = list(session.scalars(wanted.order_by(Job.id).limit(BULK_LIMIT)))
+    changed = session.scalars(statement, {"ids": ids}).all()
+    return {"matched": matched, "changed": len(changed), "dry_run": False}

@@ -1,0 +1,162 @@
+"""Reading the ledger: one job, lists, timelines, and why a job is not running yet."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from services.core.clock import now
+from services.core.errors import NotFound
+from services.core.paging import Page, Slice, paginate
+from services.core.settings import get_settings
+from services.jobs.states import ENDED
+from services.models import Job, JobEvent, JobStat, MerchantCap, Queue
+
+
+class JobNotFound(NotFound):
+    """There is no such job."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are meant. Empty fields do not narrow."""
+
+    states: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    parent_id: UUID | None = None
+    error_fingerprint: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+def select_jobs(matching: JobFilter) -> Select[Job]:
+    """The jobs of the transaction's merchant that match, unordered."""
+    statement = select(Job)
+    for column, values in ((Job.state, matching.states), (Job.kind, matching.kinds), (Job.queue, matching.queues)):
+        if values:
+            statement = statement.where(column.in_(values) if len(values) > 1 else column == values[0])
+    if matching.parent_id is not None:
+        statement = statement.where(Job.parent_id == matching.parent_id)
+    if matching.error_fingerprint is not None:
+        statement = statement.where(Job.error_fingerprint == matching.error_fingerprint, Job.state == "failed")
+    if matching.created_after is not None:
+        statement = statement.where(Job.created_at >= matching.created_after)
+    if matching.created_before is not None:
+        statement = statement.where(Job.created_at < matching.created_before)
+    return statement
+
+
+def get_job(session: Session, id_: UUID) -> Job:
+    """The job, if it is the merchant's. Raises JobNotFound."""
+    job = session.get(Job, id_)
+    if job is None:
+        raise JobNotFound()
+    return job
+
+
+def list_jobs(session: Session, matching: JobFilter, page: Page, *, merchant_id: UUID) -> Slice[Job]:
+    """A page of jobs, newest first."""
+    # Said again although the policy says it: a constant lets the planner choose the index by itself.
+    statement = select_jobs(matching).where(Job.merchant_id == merchant_id)
+    found: Slice[Job] = paginate(session, statement, id_column=Job.id, page=page)
+    return found
+
+
+def timeline(session: Session, id_: UUID) -> list[JobEvent]:
+    """Every change of the job's state, oldest first."""
+    return list(session.scalars(select(JobEvent).where(JobEvent.job_id == id_).order_by(JobEvent.id)))
+
+
+def children_counts(session: Session, id_: UUID) -> dict[str, int]:
+    """How many children of a job are in each state."""
+    counts = select(Job.state, func.count()).where(Job.parent_id == id_).group_by(Job.state)
+    return dict(session.execute(counts).tuples())
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a job is not running: a stable code, a sentence, and about when it will start, where that can be said."""
+
+    code: str
+    detail: str
+    estimated_start: datetime | None = None
+
+
+def why_waiting(session: Session, job: Job) -> Waiting | None:
+    """What the job waits for, or None when it runs or has ended."""
+    if job.state in ENDED or job.state == "running":
+        return None
+    if job.state == "scheduled":
+        return _why_scheduled(job)
+    if job.state == "waiting":
+        counts = children_counts(session, job.id)
+        left = sum(count for state, count in counts.items() if state not in ENDED)
+        return Waiting("children", f"It waits for {left} of {sum(counts.values())} child jobs.")
+    queue = session.get_one(Queue, job.queue)
+    if queue.paused_at is not None:
+        return Waiting("queue_paused", f"The queue {job.queue} is paused: {queue.pause_reason or 'no reason given'}.")
+    if queue.consumed_at is None or queue.consumed_at < now() - timedelta(seconds=60):
+        return Waiting("no_worker", f"No worker has taken from the queue {job.queue} for a minute.")
+    if job.rung_at is not None:
+        return Waiting("next", "It is next: a worker has been told and will start it when one is free.", now())
+    return _why_behind(session, job, queue)
+
+
+def _why_scheduled(job: Job) -> Waiting:
+    code = "due_later" if job.reason == "scheduled" else job.reason
+    words = {
+        "due_later": "It is to run later.",
+        "retry": f"Attempt {job.attempt} of {job.max_attempts} failed ({job.error_code}); it will be tried again.",
+    }
+    return Waiting(code, words.get(code, f"It was put off: {job.reason}."), job.run_at)
+
+
+def _why_behind(session: Session, job: Job, queue: Queue) -> Waiting:
+    in_flight = session.scalar(
+        select(func.count()).where(Job.queue == job.queue, Job.merchant_id == job.merchant_id, Job.rung_at.is_not(None))
+    )
+    own_cap = session.get(MerchantCap, (job.merchant_id, job.queue))
+    cap = own_cap.max_in_flight if own_cap else (queue.merchant_cap or get_settings().merchant_cap)
+    ahead = _ahead(session, job)
+    per_second = _recent_rate(session, job)
+    estimate = now() + timedelta(seconds=(ahead + 1) / per_second) if per_second else None
+    if (in_flight or 0) >= cap:
+        return Waiting(
+            "merchant_cap",
+            f"{in_flight} of your jobs are in flight here, the most allowed is {cap}; "
+            f"{ahead} of yours are ahead of it.",
+            estimate,
+        )
+    return Waiting("behind", f"{ahead} of your jobs are ahead of it in the queue {job.queue}.", estimate)
+
+
+def _ahead(session: Session, job: Job) -> int:
+    """Jobs of the same merchant that go first. Counted to 10,000: beyond that the number says nothing more."""
+    first = (
+        select(Job.id)
+        .where(
+            Job.queue == job.queue,
+            Job.merchant_id == job.merchant_id,
+            Job.state == "queued",
+            Job.rung_at.is_(None),
+            (Job.priority > job.priority) | ((Job.priority == job.priority) & (Job.id < job.id)),
+        )
+        .limit(10_000)
+    )
+    return session.scalar(select(func.count()).select_from(first.subquery())) or 0
+
+
+def _recent_rate(session: Session, job: Job) -> float:
+    """The merchant's jobs ended per second in this queue over the last five minutes."""
+    ended: Any = session.scalar(
+        select(func.sum(JobStat.jobs)).where(
+            JobStat.merchant_id == job.merchant_id,
+            JobStat.queue == job.queue,
+            JobStat.minute >= now() - timedelta(minutes=5),
+        )
+    )
+    return float(ended or 0) / 300

@@ -1,0 +1,31 @@
+"""Tables, one module per aggregate. Import `Base` from here to have all of them in its metadata."""
+
+from services.models.base import Base
+from services.models.jobs import (
+    Job,
+    JobEvent,
+    JobStat,
+    JobTotal,
+    MerchantCap,
+    Process,
+    Queue,
+    Schedule,
+    StatsPosition,
+)
+from services.models.merchants import IdempotencyKey, Member, Merchant
+
+__all__ = [
+    "Base",
+    "IdempotencyKey",
+    "Job",
+    "JobEvent",
+    "JobStat",
+    "JobTotal",
+    "Member",
+    "Merchant",
+    "MerchantCap",
+    "Process",
+    "Queue",
+    "Schedule",
+    "StatsPosition",
+]

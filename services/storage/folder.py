@@ -1,0 +1,63 @@
+"""Files in a folder. A file appears whole or not at all, also after a power cut."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+from services.storage.base import FileMissing, StorageAway, checked, new_key
+
+
+class FolderStorage:
+    """Storage in one directory, a subdirectory for each merchant."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, stream: BinaryIO, *, merchant_id: UUID, name: str) -> str:
+        """Write beside, flush to the disk, rename. See `Storage`."""
+        key = new_key(merchant_id, name)
+        path = self._folder / key
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
+                try:
+                    shutil.copyfileobj(stream, part, 1024 * 1024)
+                    part.flush()
+                    os.fsync(part.fileno())
+                    os.replace(part.name, path)
+                except BaseException:
+                    with contextlib.suppress(OSError):
+                        os.unlink(part.name)
+                    raise
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise StorageAway from error
+        return key
+
+    def open(self, key: str, *, merchant_id: UUID) -> BinaryIO:
+        """See `Storage`."""
+        try:
+            return (self._folder / checked(key, merchant_id)).open("rb")
+        except FileNotFoundError:
+            raise FileMissing from None
+        except OSError as error:
+            raise StorageAway from error
+
+    def delete(self, key: str, *, merchant_id: UUID) -> None:
+        """See `Storage`."""
+        try:
+            (self._folder / checked(key, merchant_id)).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageAway from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,105 @@
+"""WooCommerce's CSV: parents, variations, sale prices, escapes, units."""
+
+from feeds import drafts, read, reading, split
+
+HEADER = (
+    'ID,Type,SKU,"GTIN, UPC, EAN, or ISBN",Name,Published,Short description,Description,Date sale price starts,'
+    "Date sale price ends,In stock?,Stock,Weight (lbs),Sale price,Regular price,Categories,Tags,Images,Parent,"
+    "Attribute 1 name,Attribute 1 value(s),Attribute 2 name,Attribute 2 value(s)\n"
+)
+NAMES = (
+    "ID Type SKU GTIN Name Published Short Description starts ends In_stock Stock Weight Sale Regular Categories Tags "
+    "Images Parent name1 value1 name2 value2"
+).split()
+
+
+def row(**cells: str) -> str:
+    return ",".join(f'"{cells.get(name, "")}"' for name in NAMES) + "\n"
+
+
+def test_variations_find_their_parent_before_and_after_it() -> None:
+    text = HEADER
+    text += row(ID="2", Type="variation", SKU="tee-red", Name="Tee - Red", Published="1", Regular="20", Parent="tee",
+                Images="https://x.example/r.jpg, https://x.example/r2.jpg", name1="Color", value1="Red", name2="Size")  # fmt: skip
+    text += row(ID="1", Type="variable", SKU="tee", Name="Tee", Published="1", Categories="Clothing > Tees, Sale",
+                Images="https://x.example/1.jpg, https://x.example/2.jpg", name1="Color", value1="Red, Blue",
+                name2="Size", value2="S, M")  # fmt: skip
+    text += row(ID="3", Type="variation", SKU="tee-blue", Name="Tee - Blue", Regular="21", Sale="18", Parent="id:1",
+                name1="Color", value1="Blue", name2="Size", value2="M")  # fmt: skip
+    found = reading(text, currency="USD")
+    assert found.format == "woocommerce_csv"
+    (red, tee, blue), errors = split(found)
+    assert errors == []
+    assert {one.product_key for one in (red, tee, blue)} == {"tee"}
+    assert (tee.variant_key, tee.title, tee.category, tee.status, tee.price) == (
+        None,
+        "Tee",
+        "Clothing > Tees",
+        "active",
+        None,
+    )
+    assert (tee.option_names, tee.option_values) == ("Color\nSize", None)
+    assert tee.image_urls == "https://x.example/1.jpg\nhttps://x.example/2.jpg"
+    assert (red.variant_key, red.title, red.price, red.currency) == ("Red / ", None, "20", "USD")
+    assert (red.variant_image_url, red.image_urls) == ("https://x.example/r.jpg", None)
+    assert (blue.variant_key, blue.price, blue.compare_at_price) == ("Blue / M", "18", "21")
+    assert (blue.option_names, blue.option_values) == ("Color\nSize", "Blue\nM")
+
+
+def test_a_parent_without_sku_is_known_by_its_id() -> None:
+    text = HEADER + row(ID="7", Type="variable", Name="Cap")
+    text += row(ID="8", Type="variation", Regular="5", Parent="id:7", name1="Size", value1="S")
+    assert [(one.product_key, one.variant_key) for one in drafts(text)] == [("id:7", None), ("id:7", "S")]
+
+
+def test_kinds_of_products() -> None:
+    text = HEADER + row(Type="simple, downloadable, virtual", SKU="a", Name="A", Regular="15", Published="-1")
+    text += row(Type="grouped", SKU="g", Name="G", Published="1") + row(
+        Type="external", SKU="e", Name="E", Regular="11.05"
+    )
+    text += row(Type="simple", Name="Nameless", Regular="1", In_stock="0", name1="Material", value1="Wool")
+    assert [
+        (one.product_key, one.variant_key, one.status, one.price, one.stock, one.option_names) for one in drafts(text)
+    ] == [
+        ("a", "a", "draft", "15", None, None),
+        ("g", None, "active", None, None, None),
+        ("e", "e", None, "11.05", None, None),
+        ("Nameless", "", None, "1", "0", None),
+    ]
+
+
+def test_sale_prices_hold_between_their_dates() -> None:
+    cases = [("", ""), ("2001-01-01", "2001-02-01"), ("2999-01-01", ""), ("2001-01-01 00:00:00", "2999-01-01")]
+    text = HEADER + "".join(
+        row(Type="simple", SKU=f"s{n}", Name="A", Regular="20", Sale="15", starts=starts, ends=ends)
+        for n, (starts, ends) in enumerate(cases)
+    )
+    assert [(one.price, one.compare_at_price) for one in drafts(text)] == [
+        ("15", "20"),
+        ("20", None),
+        ("20", None),
+        ("15", "20"),
+    ]
+
+
+def test_escapes_units_and_commas() -> None:
+    text = HEADER + row(Type="simple", SKU="a", Name="A", Regular="19,90", Weight=".5", Description=r"one\ntwo \\ three",
+                        Categories=r"Salt\, pepper > Mills, Other")  # fmt: skip
+    (one,) = drafts(text)
+    assert (one.price, one.weight_grams) == ("19.90", "227")
+    assert one.description == "one\ntwo \\ three"
+    assert one.category == "Salt, pepper > Mills"
+
+
+def test_parents_that_do_not_fit() -> None:
+    text = HEADER + row(Type="simple", SKU="a", Name="A", Regular="5", Parent="p") + row(Type="variation", SKU="b")
+    (one,), (unexpected, missing) = read(text)
+    assert (one.product_key, one.variant_key) == ("p", "a")
+    assert (unexpected.code, unexpected.fatal) == ("parent_unexpected", False)
+    assert (missing.line, missing.code, missing.fatal) == (3, "parent_missing", True)
+
+
+def test_type_and_name_alone_are_no_woocommerce_file() -> None:
+    found = reading("SKU,Name,Type,Price\n1,Lamp,Lighting,5\n")
+    assert found.format == "generic_csv"
+    assert [(one.category, one.price) for one in split(found)[0]] == [("Lighting", "5")]

@@ -1,0 +1,1 @@
+"""Processes: the Celery app and its runner, the relay, and beat's scheduler."""

@@ -1,0 +1,262 @@
+"""One per worker process: claims, endings, leases and progress of all its jobs, written in groups.
+
+Pool threads ask for a claim and wait; endings are handed over and the thread is free. The writer thread takes whatever
+has gathered and writes it in one transaction, so the busier the process, the fewer statements a job costs. The keeper
+thread renews leases, brings back cancel requests, writes progress and enforces deadlines.
+"""
+
+import logging
+import mmap
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+import psycopg
+
+from services.core import db
+from services.core.ids import new_id
+from services.core.settings import Settings
+from services.jobs import ledger
+from services.jobs.ledger import Claim, Connection, Ending
+from services.jobs.outcomes import Cancel
+from services.jobs.run import DRAINED, Run
+
+logger = logging.getLogger(__name__)
+
+# A byte shared with forked pool children: the parent hears SIGTERM, the children must stop too.
+_draining = mmap.mmap(-1, 1)
+
+DEADLINE_GRACE = 5.0  # seconds past its deadline that a job may take to reach a checkpoint
+PROGRESS_EVERY = 0.5
+# A process that wrote less than BUSY ago waits GATHER for others to join: a group of eight costs little more than one.
+BUSY, GATHER = 0.02, 0.004
+
+
+def drain() -> None:
+    """Tell every thread and pool child of this worker to put its work back and claim no more."""
+    _draining[0] = 1
+
+
+def draining() -> bool:
+    """Whether the worker is shutting down."""
+    return _draining[0] == 1
+
+
+class _ClaimRequest:
+    """A pool thread waiting for the answer to its bell."""
+
+    __slots__ = ("answered", "claim", "id")
+
+    def __init__(self, id_: UUID) -> None:
+        self.id = id_
+        self.claim: Claim | None = None
+        self.answered = threading.Lock()  # the cheapest one-shot signal there is
+        self.answered.acquire()
+
+
+class LedgerWriter:
+    """The process's only writer to the ledger. Start it after the fork, in the process that runs the jobs."""
+
+    def __init__(self, settings: Settings, *, ending_of_timeout: Callable[[Run], Ending]) -> None:
+        self.settings = settings
+        self.worker = f"{socket.gethostname()}:{os.getpid()}:{str(new_id())[-8:]}"
+        self.held: dict[UUID, Run] = {}
+        self._ending_of_timeout = ending_of_timeout
+        self._claims: list[_ClaimRequest] = []
+        self._endings: list[tuple[Run, Ending]] = []
+        self._unring: list[UUID] = []
+        self._wake = threading.Condition()
+        threading.Thread(target=self._write_for_ever, name="ledger-writer", daemon=True).start()
+        threading.Thread(target=self._keep_for_ever, name="ledger-keeper", daemon=True).start()
+
+    # -- pool threads ------------------------------------------------------------------------------------------------
+
+    def claim(self, id_: UUID) -> Run | None:
+        """Make the job ours and return its run, or None when it is not to be had."""
+        if draining():
+            with self._wake:
+                self._unring.append(id_)
+                self._wake.notify()
+            return None
+        if id_ in self.held:
+            return None  # a second bell for what this process is doing already
+        request = _ClaimRequest(id_)
+        with self._wake:
+            self._claims.append(request)
+            self._wake.notify()
+        request.answered.acquire()
+        return self.held[id_] if request.claim is not None else None
+
+    def end(self, run: Run, ending: Ending | None) -> None:
+        """Hand over how the attempt ended (None: it is no longer ours, or already in the ledger) and forget it."""
+        if ending is None or run.lost:
+            self._forget(run)
+            return
+        with self._wake:
+            self._endings.append((run, ending))
+            self._wake.notify()
+
+    def flush(self, *, timeout: float) -> bool:
+        """Wait until everything handed over is written. False when time ran out first."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            with self._wake:
+                if not (self._endings or self._claims or self._unring or self.held):
+                    return True
+                self._wake.notify()
+            time.sleep(0.01)
+        return False
+
+    # -- the writer thread -------------------------------------------------------------------------------------------
+
+    def _write_for_ever(self) -> None:
+        connection: Connection | None = None
+        pause = 0.05
+        wrote = 0.0
+        while True:
+            with self._wake:
+                while not (self._claims or self._endings or self._unring):
+                    self._wake.wait()
+            if time.monotonic() - wrote < BUSY:
+                time.sleep(GATHER)
+            with self._wake:
+                claims, self._claims = self._claims, []
+                endings, self._endings = self._endings, []
+                unring, self._unring = self._unring, []
+            try:
+                connection = connection or db.open_connection(self.settings)
+                self._write(connection, claims, endings, unring)
+                wrote, pause = time.monotonic(), 0.05
+            except psycopg.Error as error:
+                _close(connection)
+                connection = None
+                logger.warning("ledger write failed, trying again: %s", error)
+                with self._wake:
+                    self._claims[:0] = claims
+                    self._endings[:0] = endings
+                    self._unring[:0] = unring
+                time.sleep(pause)
+                pause = min(pause * 2, 2.0)
+            except BaseException:
+                logger.exception("ledger writer stopped; the process ends so that its jobs are rescued")
+                os._exit(70)
+
+    def _write(
+        self,
+        connection: Connection,
+        claims: list[_ClaimRequest],
+        endings: list[tuple[Run, Ending]],
+        unring: list[UUID],
+    ) -> None:
+        if unring:
+            ledger.unring(connection, unring)
+            unring.clear()
+        if not claims and not endings:
+            return
+        claimed, _ = ledger.claim_and_finish(
+            connection,
+            claim=[request.id for request in claims],
+            finish=[ending for _, ending in endings],
+            worker=self.worker,
+            lease_seconds=self.settings.lease_seconds,
+        )
+        for run, _ in endings:
+            self._forget(run)
+        won = {claim.id: claim for claim in claimed}
+        for request in claims:
+            claim = won.pop(request.id, None)  # two bells for one job: the first gets it
+            if claim is not None:
+                self.held[claim.id] = Run(claim)
+                request.claim = claim
+            request.answered.release()
+
+    def _forget(self, run: Run) -> None:
+        if self.held.get(run.id) is run:  # a later attempt of the same job may have taken its place
+            del self.held[run.id]
+
+    # -- the keeper thread -------------------------------------------------------------------------------------------
+
+    def _keep_for_ever(self) -> None:
+        connection: Connection | None = None
+        renewed = looked = time.monotonic()
+        drain_until: float | None = None
+        while True:
+            time.sleep(min(PROGRESS_EVERY, self.settings.heartbeat_seconds))
+            runs = list(self.held.values())
+            now = time.monotonic()
+            self._enforce_deadlines(runs, now)
+            if draining():
+                drain_until = drain_until or now + self.settings.drain_seconds
+                self._drain(runs, late=now > drain_until)
+            if not runs:
+                continue
+            try:
+                connection = connection or db.open_connection(self.settings)
+                self._report_progress(connection, runs)
+                if now - looked >= self.settings.heartbeat_seconds:
+                    looked = now
+                    self._bring_cancel_requests(connection)
+                if now - renewed >= self.settings.lease_seconds / 3:
+                    renewed = now
+                    self._renew_leases(connection, now)
+            except psycopg.Error as error:
+                _close(connection)
+                connection = None
+                logger.warning("heartbeat failed, trying again: %s", error)
+
+    def _enforce_deadlines(self, runs: list[Run], now: float) -> None:
+        """End, in the ledger, what is past its deadline and comes to no checkpoint. Its late result will be refused."""
+        for run in runs:
+            if run.deadline is not None and now > run.deadline + DEADLINE_GRACE and not run.lost:
+                ending = self._ending_of_timeout(run)
+                run.stop(None)
+                with self._wake:
+                    self._endings.append((run, ending))
+                    self._wake.notify()
+
+    def _drain(self, runs: list[Run], *, late: bool) -> None:
+        for run in runs:
+            run.stop(DRAINED)
+        if not late or not runs:
+            return
+        # What comes to no checkpoint goes back too, and the process ends at once, so that it cannot work on.
+        for run in runs:
+            with self._wake:
+                self._endings.append((run, Ending(run.id, run.claim.claims, "queued", "drained", refund=1)))
+                self._wake.notify()
+        self.flush(timeout=5)
+        logger.warning("drain time is over, %d jobs put back unfinished", len(runs))
+        os._exit(0)
+
+    def _report_progress(self, connection: Connection, runs: list[Run]) -> None:
+        rows = []
+        for run in runs:
+            report, run.progress_report = run.progress_report, None
+            if report is not None:
+                rows.append((run.id, run.claim.claims, *report))
+        if rows:
+            ledger.write_progress(connection, rows)
+
+    def _bring_cancel_requests(self, connection: Connection) -> None:
+        for id_ in ledger.cancel_requests(connection, list(self.held)):
+            run = self.held.get(id_)
+            if run is not None:
+                run.stop(Cancel())
+
+    def _renew_leases(self, connection: Connection, now: float) -> None:
+        held = {run.id: run.claim.claims for run in list(self.held.values()) if now - run.started > 1}
+        if not held:
+            return
+        ours = ledger.renew(connection, held, lease_seconds=self.settings.lease_seconds)
+        for id_, claims in held.items():
+            run = self.held.get(id_)
+            if id_ not in ours and run is not None and run.claim.claims == claims and not run.ended:
+                run.stop(None)
+
+
+def _close(connection: Connection | None) -> None:
+    if connection is not None:
+        connection.close()

@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from api import auth, errors, health
-from api.context import RequestContext
+from api.context import LastResort, RequestContext
 from api.deps import database_slots
 from api.gate import Gate, RateLimits
 from services.core.log import configure_logging
@@ -68,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     # The last one added is the outermost.
     app.add_middleware(Gate, settings=settings, keys=signing_keys(), limits=limits)
+    app.add_middleware(LastResort)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,

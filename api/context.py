@@ -1,4 +1,4 @@
-"""The outermost layer: a request's id, its log line, and the promise that every answer is well-formed.
+"""The outermost layers: a request's id, its log line, and the promise that every answer is well-formed.
 
 Pure ASGI, because a middleware that runs the application in a task of its own would cut the contextvars' thread.
 """
@@ -41,55 +41,62 @@ class RequestContext:
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id
         state["headers"] = {"X-Request-Id": request_id}
-        answer = _Answer(send, state)
+        status: int | None = None
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(raw=list(message["headers"]))
+                for name, value in state["headers"].items():
+                    headers[name] = value
+                message = {**message, "headers": headers.raw}
+            await send(message)
+
         started = time.perf_counter()
         with bind(request_id=request_id):
             try:
-                await self.app(scope, receive, answer.send)
-            except Exception as error:
-                if answer.status is not None or scope["type"] != "http":
-                    raise  # half an answer is out: the server closes the connection
-                await problem_of(error)(scope, receive, answer.send)
+                await self.app(scope, receive, send_with_headers)
             finally:
-                level = logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO
-                if scope["type"] == "http" and logger.isEnabledFor(level):
-                    logger.log(
-                        level,
-                        "%s %s %s",
-                        scope["method"],
-                        scope["path"],
-                        answer.status,
-                        extra={
-                            "status": answer.status,
-                            "ms": round((time.perf_counter() - started) * 1000, 1),
-                            "merchant_id": state.get("merchant_id"),
-                            "user_id": state.get("user_id"),
-                        },
-                    )
+                if scope["type"] == "http":
+                    _log(scope, status, time.perf_counter() - started)
 
 
-class _Answer:
-    """Adds the headers, and turns the framework's own plain 413 into a problem document."""
+def _log(scope: Scope, status: int | None, seconds: float) -> None:
+    level = logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO
+    if logger.isEnabledFor(level):
+        extra: dict[str, Any] = {"status": status, "ms": round(seconds * 1000, 1)}
+        extra.update((name, scope["state"][name]) for name in ("merchant_id", "user_id") if name in scope["state"])
+        logger.log(level, "%s %s %s", scope["method"], scope["path"], status, extra=extra)
 
-    def __init__(self, send: Send, state: dict[str, Any]) -> None:
-        self._send = send
-        self._state = state
-        self._replaced = False
-        self.status: int | None = None
 
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = MutableHeaders(raw=list(message["headers"]))
-            if self.status == 413 and headers.get("content-type", "").startswith("text/plain"):
-                self._replaced = True
-                response = problem(TooLarge())
-                message = {**message, "headers": response.raw_headers}
-                headers = MutableHeaders(raw=list(response.raw_headers))
-            for name, value in self._state["headers"].items():
-                headers[name] = value
-            await self._send({**message, "headers": headers.raw})
-            if self._replaced:
-                await self._send({"type": "http.response.body", "body": response.body})
-        elif not (self._replaced and message["type"] == "http.response.body"):
-            await self._send(message)
+class LastResort:
+    """Turns what escaped every handler, and the framework's own plain 413, into problem documents."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = replaced = False
+
+        async def send_problems(message: Message) -> None:
+            nonlocal started, replaced
+            if message["type"] == "http.response.start":
+                started = True
+                plain = Headers(raw=message["headers"]).get("content-type", "").startswith("text/plain")
+                if message["status"] == 413 and plain:
+                    replaced = True
+                    await problem(TooLarge())(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, send_problems)
+        except Exception as error:
+            if started:
+                raise  # half an answer is out: the server closes the connection
+            await problem_of(error)(scope, receive, send)

@@ -41,7 +41,6 @@ class Problem(BaseModel):
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {
-        "model": Problem,
         "description": description,
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
@@ -164,7 +163,19 @@ def _invalid(error: RequestValidationError) -> InvalidRequest:
 
 
 def install(app: FastAPI) -> None:
-    """Register the handlers. Exceptions that are none of these reach api/context.py and end in `problem_of` too."""
+    """Register the handlers. Exceptions that are none of these reach api/context.py and end in `problem_of` too.
+
+    Also puts the schema of problems into the API's description.
+    """
+    describe = app.openapi
+
+    def describe_with_problems() -> dict[str, Any]:
+        document = describe()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        return document
+
+    app.openapi = describe_with_problems  # type: ignore[method-assign]  # as FastAPI's documentation says
 
     async def handle(_request: Request, error: Exception) -> JSONResponse:
         return problem_of(error)

@@ -162,10 +162,13 @@ class Redis(_Server):
             # The configuration goes in by stdin: on a command line everybody could read the password.
             self._process = _spawn([str(_redis_binary()), "-"], output=log, stdin=self._config.encode())
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
+        once = Retry(NoBackoff(), 0)  # the client's own retries wait for seconds
         deadline = time.monotonic() + _START_SECONDS
         while self.running and time.monotonic() < deadline:
-            with contextlib.suppress(redis.RedisError), redis.Redis.from_url(self.url) as client:
+            with contextlib.suppress(redis.RedisError), redis.Redis.from_url(self.url, retry=once) as client:
                 # The pid tells our server from one that took the port meanwhile.
                 if client.info("server")["process_id"] == self.pid:
                     return

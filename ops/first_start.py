@@ -6,6 +6,7 @@ Speaks to the stack as any client would: through the HTTP API.
 import shlex
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,9 @@ def wait_and_fill(home: Path, env: Mapping[str, str], terminal: Terminal, *, sam
         _wait_for(client, "/ready", "the workers", terminal)
         _wait_for(client, f"{flower_url}/healthcheck", "Flower", terminal)
         client.headers["Authorization"] = f"Bearer {token}"
-        merchant_id = _asked(client.get("/api/v1/auth/me"))["merchants"][0]["id"]
+        merchant_id = _get(client, "/api/v1/auth/me")["merchants"][0]["id"]
         took = time.monotonic() - began
-        if sample and not _asked(client.get("/api/v1/products", params={"limit": 1}))["data"]:
+        if sample and not _get(client, "/api/v1/products?limit=1")["data"]:
             _import_sample(client, terminal)
     values = {
         "API_URL": api_url,
@@ -89,11 +90,11 @@ def _import_sample(client: httpx.Client, terminal: Terminal) -> None:
     job_id = _asked(answer)["job_id"]
     deadline = time.monotonic() + _IMPORT_SECONDS
     while time.monotonic() < deadline:
-        job = _asked(client.get(f"/api/v1/jobs/{job_id}"))
+        job = _get(client, f"/api/v1/jobs/{job_id}")
         terminal.progress(f"importing the sample catalogue: {_described(job)}")
         if job["state"] in _ENDED:
             break
-        time.sleep(0.2)
+        time.sleep(0.4)
     terminal.progress("")
     if job["state"] != "succeeded":
         raise NotReady(f"the import of {SAMPLE.name} (job {job_id}) did not succeed: {_described(job)}")
@@ -110,6 +111,14 @@ def _described(job: Mapping[str, Any]) -> str:
         parts.append(f"[{'#' * filled}{'.' * (20 - filled)}] {done} of {total}")
     parts += [str(text) for text in (progress.get("note"), (job.get("error") or {}).get("message")) if text]
     return ", ".join(parts)
+
+
+def _get(client: httpx.Client, path: str) -> Any:
+    while True:
+        answer = client.get(path)
+        if answer.status_code != HTTPStatus.TOO_MANY_REQUESTS:
+            return _asked(answer)
+        time.sleep(min(30.0, float(answer.headers.get("Retry-After", "2"))))  # limits hold for us as for anybody
 
 
 def _asked(answer: httpx.Response) -> Any:

@@ -44,6 +44,7 @@ def lock_home(home: Path, *, patience: float = 90.0) -> IO[str]:
             pid = file.read().strip()
             if _alive(pid) or time.monotonic() > deadline:
                 message = f"a stack already runs in {home} (pid {pid}): stop it, or choose another --home"
+                file.close()
                 raise HomeBusy(message) from None
             time.sleep(0.2)
         else:

@@ -171,7 +171,7 @@ def _parse(url: str) -> httpx.URL:
     if not parsed.host:
         raise UrlNotAllowed("The URL names no host.")
     port = _port(parsed)
-    if port not in (80, 443) and (port < 1024 or port in _OTHER_PROTOCOLS):
+    if port not in (80, 443) and (not 1024 <= port <= 65_535 or port in _OTHER_PROTOCOLS):
         raise UrlNotAllowed(f"Port {port} is not a web port.")
     return parsed
 

@@ -109,7 +109,8 @@ def configure_logging(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    foreign = [old for old in root.handlers if type(old) is not logging.StreamHandler]  # a test's or a tracer's
+    root.handlers[:] = [*foreign, handler]
     root.setLevel(settings.log_level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "celery", "celery.task", "celery.redirected", "kombu"):
         logger = logging.getLogger(name)

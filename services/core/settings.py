@@ -51,7 +51,6 @@ class Settings(BaseSettings):
     ring_again_seconds: float = 10.0
     retention_days: int = 30
     extra_task_modules: Annotated[list[str], NoDecode] = []  # modules with further handlers (ops.lab for the bench)
-    flower_url: str = "http://127.0.0.1:5555"
     log_level: str = "INFO"
 
     # The outside.

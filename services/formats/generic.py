@@ -86,7 +86,7 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper]:
     """The columns used (header → Draft field), and the function that turns a record into a draft."""
     names, width = table.headers, len(table.headers)
     chosen = _choose(names, table.default_currency)
-    options, option_fields = option_columns(names, grouped="group" in chosen.at)
+    options, option_fields = option_columns(names, group=chosen.at.get("group"))
     at = {field: chosen.at.get(field, width) for field in _PICKED}
     columns = {names[index]: _DRAFT_FIELDS.get(field, field) for field, index in chosen.at.items() if field in _PICKED}
     columns |= {names[index]: "category" for index in chosen.categories}
@@ -134,7 +134,7 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
         own = handle or group or (cells.code(number) if number else "")
         # In a table of variants the SKUs are the variants', and a record without product cells continues the one above.
         key = own or (title or above or sku if continues else sku or code or title)
-        if not key:
+        if not key or (continues and not own and not title and not any(map(strip, row))):
             errors.extend(cells.key_missing(row, line, "The row has no SKU, no key and no title."))
             return None
         given: list[str] = []

@@ -202,9 +202,12 @@ def _known(name: str) -> tuple[str, int] | None:
 
 
 def _misspelt(header: str) -> Meaning | None:
-    """The one field with a name one letter away, for names long enough that this is no accident."""
+    """The one field with a name one letter away, for names long enough that this is no accident.
+
+    Never a price: "show price" is one letter away from "shop price".
+    """
     name = normal(header).strip("0123456789")
-    if not 9 <= len(name) <= 40:
+    if not 10 <= len(name) <= 40:
         return None
     near = {
         _SYNONYMS[known]
@@ -212,7 +215,8 @@ def _misspelt(header: str) -> Meaning | None:
         for known in _BY_LENGTH.get(length, ())
         if _one_apart(name, known)
     }
-    return Meaning(*min(near, key=lambda one: one[1] + 100)) if len({field for field, _ in near}) == 1 else None
+    fields = {field for field, _ in near}
+    return Meaning(*min(near)) if len(fields) == 1 and not fields & _MONEY else None
 
 
 def _one_apart(one: str, other: str) -> bool:
@@ -222,13 +226,21 @@ def _one_apart(one: str, other: str) -> bool:
 
 
 def meanings(headers: list[str]) -> list[Meaning | None]:
-    """What each column holds; a header seen twice counts once, where it stands first."""
+    """What each column holds; a header seen twice counts once, where it stands first.
+
+    A misspelt header counts only for a field that no well-spelt one claims.
+    """
     seen: set[str] = set()
     found: list[Meaning | None] = []
     for header in headers:
         name = normal(header)
-        found.append(None if name in seen or not name else meaning(header) or _misspelt(header))
+        found.append(None if name in seen or not name else meaning(header))
         seen.add(name)
+    claimed = {one.field for one in found if one}
+    for index, header in enumerate(headers):
+        near = _misspelt(header) if found[index] is None else None
+        if near and near.field not in claimed:
+            found[index] = near
     return found
 
 

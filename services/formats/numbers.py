@@ -181,8 +181,11 @@ def amount(cell: str, mark: str, default_currency: str | None = None) -> Amount:
     return Amount(text, currency_code(words[0], default_currency) if words else None)
 
 
-_QUANTITY = re.compile(r"(?P<sign>[-−]?)\s*(?:[>≥+~]|über|mehr als|more than|over)?\s*(?P<number>[0-9](?:[0-9.,' ]*[0-9])?)"
-                       r"\s*\+?\s*(?P<unit>[^\W\d_]{1,6}\.?)?", re.I).fullmatch  # fmt: skip
+_QUANTITY = re.compile(
+    r"(?P<sign>[-−]?)\s*(?:[>≥+~]|über|mehr als|more than|over)?\s*(?P<number>[0-9](?:[0-9.,' ]*[0-9])?)"
+    r"\s*\+?\s*(?P<unit>[^\W\d_]{1,6}\.?)?",
+    re.I,
+).fullmatch
 
 
 def quantity(cell: str, mark: str) -> str | None:

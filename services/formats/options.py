@@ -22,10 +22,10 @@ class Options(NamedTuple):
     continues: bool
 
 
-def option_columns(names: list[str], *, grouped: bool) -> tuple[Options | None, dict[str, str]]:
+def option_columns(names: list[str], *, group: int | None) -> tuple[Options | None, dict[str, str]]:
     """The reader for a table's options, or None, and the columns it uses (header → Draft field).
 
-    ``grouped`` says that records name a group: only then are colour and size options, and not plain facts.
+    ``group`` is the column that names a record's group: only in a group are colour and size options, else plain facts.
     """
     known = {found.field: index for index, found in reversed(list(enumerate(headers.meanings(names)))) if found}
     numbered = _numbered(names)
@@ -39,10 +39,12 @@ def option_columns(names: list[str], *, grouped: bool) -> tuple[Options | None, 
     if "option_pairs" in known:
         index = known["option_pairs"]
         return Options(lambda row: _from_cell(row[index]), True), {names[index]: "option_values"}
-    axes = [known[axis] for axis in _AXES if axis in known] if grouped else []
-    if axes:
+    axes = [known[axis] for axis in _AXES if axis in known]
+    if axes and group is not None:
         titles_of = [(names[index], index) for index in axes]
-        return Options(lambda row: _from_axes(row, titles_of), False), {names[index]: "option_values" for index in axes}
+        return Options(lambda row: _from_axes(row, group, titles_of), False), {
+            names[index]: "option_values" for index in axes
+        }
     return None, {}
 
 
@@ -83,7 +85,9 @@ def _from_cell(cell: str) -> tuple[list[str], list[str]] | None:
     return ([name.strip() for name, _ in pairs], [value.strip() for _, value in pairs]) if pairs else None
 
 
-def _from_axes(row: list[str], axes: list[tuple[str, int]]) -> tuple[list[str], list[str]] | None:
+def _from_axes(row: list[str], group: int, axes: list[tuple[str, int]]) -> tuple[list[str], list[str]] | None:
+    if not row[group].strip():
+        return None
     found = [(name, value) for name, index in axes if (value := _one_line(row[index]))]
     return ([name for name, _ in found], [value for _, value in found]) if found else None
 

@@ -74,7 +74,7 @@ def timeline(session: Session, id_: UUID) -> list[JobEvent]:
 def children_counts(session: Session, id_: UUID) -> dict[str, int]:
     """How many children of a job are in each state."""
     counts = select(Job.state, func.count()).where(Job.parent_id == id_).group_by(Job.state)
-    return dict(session.execute(counts).tuples())
+    return dict(session.execute(counts).all())
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,5 +102,5 @@ def summary(
         row.ended[state] += int(jobs)
         if bucket != NEVER_RAN:
             row.buckets[bucket] += int(jobs)
-    counts = dict(session.execute(active.group_by(Job.state)).tuples())
+    counts = dict(session.execute(active.group_by(Job.state)).all())
     return counts, sorted(found.values(), key=lambda row: (row.queue, row.kind))

@@ -1,6 +1,8 @@
 """Tables, one module per aggregate. Import `Base` from here to have all of them in its metadata."""
 
 from services.models.base import Base
+from services.models.catalog import Product, Variant
+from services.models.imports import Import, ImportDraft, ImportRowError
 from services.models.jobs import (
     Job,
     JobEvent,
@@ -17,6 +19,9 @@ from services.models.merchants import IdempotencyKey, Member, Merchant
 __all__ = [
     "Base",
     "IdempotencyKey",
+    "Import",
+    "ImportDraft",
+    "ImportRowError",
     "Job",
     "JobEvent",
     "JobStat",
@@ -25,7 +30,9 @@ __all__ = [
     "Merchant",
     "MerchantCap",
     "Process",
+    "Product",
     "Queue",
     "Schedule",
     "StatsPosition",
+    "Variant",
 ]

@@ -8,6 +8,7 @@ import logging
 import shutil
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, cast
 from uuid import UUID
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from storage3._sync.file_api import SyncBucketProxy
 
 LINK_SECONDS = 300
+TIMEOUT_SECONDS = 20
 TRIES = 4
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,12 @@ class BucketStorage:
         self._key = key
         self._bucket = bucket
         self._lock = threading.Lock()
+        self._http = httpx.Client(timeout=TIMEOUT_SECONDS)
         self._client: SyncBucketProxy | None = None
+
+    def close(self) -> None:
+        """Hang up."""
+        self._http.close()
 
     def put(self, stream: BinaryIO, *, merchant_id: UUID, name: str) -> str:
         """Upload from a temporary file, so that a try that breaks can be repeated. See `Storage`."""
@@ -66,7 +73,7 @@ class BucketStorage:
             link = self._files().create_signed_url(key, LINK_SECONDS)["signedURL"]
             if link is None:
                 raise FileMissing
-            with httpx.stream("GET", link, timeout=20, headers={"Accept-Encoding": "identity"}) as response:
+            with self._http.stream("GET", link, headers={"Accept-Encoding": "identity"}) as response:
                 if response.is_error:
                     response.read()
                     raise _of_response(response)
@@ -93,8 +100,11 @@ class BucketStorage:
                 from supabase import create_client
                 from supabase.lib.client_options import SyncClientOptions
 
-                options = SyncClientOptions(auto_refresh_token=False, persist_session=False)
-                self._client = create_client(self._url, self._key, options).storage.from_(self._bucket)
+                options = SyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=self._http)
+                with warnings.catch_warnings():
+                    # The client calls its own storage part in a way that part has deprecated.
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    self._client = create_client(self._url, self._key, options).storage.from_(self._bucket)
             return self._client
 
     def _try(self, act: Callable[[], object], *, fine: tuple[str, ...] = ()) -> None:

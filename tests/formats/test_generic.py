@@ -32,7 +32,8 @@ from services.formats import headers
         ("additional_image_link", "more_images"), ("Währung", "currency"), ("item_group_id", "group"),
         ("Product Handle", "handle"), ("slug", "handle"),
         ("Variant Title", None), ("Variant Price Test Region [USD]", None), ("Tax rules id", None),
-        ("MWST Satz", None), ("Feature:Height", None), ("Supplier reference #", None), ("x" * 300, None), ("", None),
+        ("MWST Satz", None), ("Show price", None), ("Feature:Height", None), ("Supplier reference #", None),
+        ("x" * 300, None), ("", None),
     ],
 )  # fmt: skip
 def test_meaning(header: str, field: str | None) -> None:
@@ -51,7 +52,7 @@ def test_what_a_header_adds() -> None:
         for found in headers.meanings(["Weight (lbs)", "Gewicht in kg", "Poids g", "Grams", "Gewicht 1"])
         if found
     ]
-    assert units == ["lbs", "kg", "g", "g", None]
+    assert units == ["lbs", "kg", "g", "grams", None]
 
 
 def test_of_several_price_columns_the_gross_one() -> None:
@@ -129,8 +130,8 @@ def test_article_numbers_are_text() -> None:
 
 def test_a_shopping_feed() -> None:
     text = (
-        "id\ttitle\tlink\timage link\tadditional_image_link\tprice\tsale_price\tavailability\titem_group_id\tcolor\tsize"
-        "\tmpn\tshipping weight\n"
+        "id\ttitle\tlink\timage link\tadditional_image_link\tprice\tsale_price\tavailability\titem_group_id\tcolor"
+        "\tsize\tmpn\tshipping weight\n"
         "v1\tTee\thttps://x.example\thttps://x.example/1.jpg\thttps://x.example/2.jpg,https://x.example/a,b.jpg\t"
         "15.00 USD\t12.00 USD\tin stock\tg1\tRed\tL\tM-1\t350 g\n"
         "v2\tTee\thttps://x.example\t\t\t15.00 USD\t\tout_of_stock\tg1\tRed\tL\tM-1\t\n"
@@ -173,12 +174,18 @@ def test_more_option_values_than_options() -> None:
 
 
 def test_numbered_options_and_option_pairs() -> None:
-    text = "Product Handle,Product Title,Variant Sku,Option 1 Name,Option 1 Value,Option 2 Name,Option 2 Value\ntee,Tee,a,Size,S,Colour,Red\n"
+    text = (
+        "Product Handle,Product Title,Variant Sku,Option 1 Name,Option 1 Value,Option 2 Name,Option 2 Value\n"
+        "tee,Tee,a,Size,S,Colour,Red\n"
+    )
     (one,) = drafts(text)
     assert (one.product_key, one.variant_key, one.option_names) == ("tee", "S / Red", "Size\nColour")
     (pair,) = drafts("Product ID*;Options (Group:Value)*;Reference;Price\n1;Color:Blue, Disk Space:16GO;958;41\n")
     assert (pair.product_key, pair.variant_key, pair.option_names) == ("1", "Blue / 16GO", "Color\nDisk Space")
-    text = "Product ID*;Attribute (Name:Type:Position)*;Value (Value:Position)*;Reference\n1;Size:select:0, Color:color:1;M:0, Red:1;x\n"
+    text = (
+        "Product ID*;Attribute (Name:Type:Position)*;Value (Value:Position)*;Reference\n"
+        "1;Size:select:0, Color:color:1;M:0, Red:1;x\n"
+    )
     (listed,) = drafts(text)
     assert (listed.variant_key, listed.option_names) == ("M / Red", "Size\nColor")
 

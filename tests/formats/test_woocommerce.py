@@ -7,20 +7,23 @@ HEADER = (
     "Date sale price ends,In stock?,Stock,Weight (lbs),Sale price,Regular price,Categories,Tags,Images,Parent,"
     "Attribute 1 name,Attribute 1 value(s),Attribute 2 name,Attribute 2 value(s)\n"
 )
-NAMES = (
-    "ID Type SKU GTIN Name Published Short Description starts ends In_stock Stock Weight Sale Regular Categories Tags "
-    "Images Parent name1 value1 name2 value2"
-).split()
+NAMES = HEADER.strip().replace('"GTIN, UPC, EAN, or ISBN"', "GTIN").split(",")
+
+
+SHORT = {"Date sale price starts": "starts", "Date sale price ends": "ends", "In stock?": "In_stock"}
+SHORT |= {f"Attribute {n} name": f"name{n}" for n in (1, 2)} | {f"Attribute {n} value(s)": f"value{n}" for n in (1, 2)}
 
 
 def row(**cells: str) -> str:
-    return ",".join(f'"{cells.get(name, "")}"' for name in NAMES) + "\n"
+    """One row; a column is named by its first word, or as SHORT says."""
+    return ",".join(f'"{cells.get(SHORT.get(name, name.split()[0]), "")}"' for name in NAMES) + "\n"
 
 
 def test_variations_find_their_parent_before_and_after_it() -> None:
     text = HEADER
     text += row(ID="2", Type="variation", SKU="tee-red", Name="Tee - Red", Published="1", Regular="20", Parent="tee",
-                Images="https://x.example/r.jpg, https://x.example/r2.jpg", name1="Color", value1="Red", name2="Size")  # fmt: skip
+                Images="https://x.example/r.jpg, https://x.example/r2.jpg", name1="Color", value1="Red",
+                name2="Size")  # fmt: skip
     text += row(ID="1", Type="variable", SKU="tee", Name="Tee", Published="1", Categories="Clothing > Tees, Sale",
                 Images="https://x.example/1.jpg, https://x.example/2.jpg", name1="Color", value1="Red, Blue",
                 name2="Size", value2="S, M")  # fmt: skip
@@ -54,9 +57,8 @@ def test_a_parent_without_sku_is_known_by_its_id() -> None:
 
 def test_kinds_of_products() -> None:
     text = HEADER + row(Type="simple, downloadable, virtual", SKU="a", Name="A", Regular="15", Published="-1")
-    text += row(Type="grouped", SKU="g", Name="G", Published="1") + row(
-        Type="external", SKU="e", Name="E", Regular="11.05"
-    )
+    text += row(Type="grouped", SKU="g", Name="G", Published="1")
+    text += row(Type="external", SKU="e", Name="E", Regular="11.05")
     text += row(Type="simple", Name="Nameless", Regular="1", In_stock="0", name1="Material", value1="Wool")
     assert [
         (one.product_key, one.variant_key, one.status, one.price, one.stock, one.option_names) for one in drafts(text)
@@ -83,7 +85,8 @@ def test_sale_prices_hold_between_their_dates() -> None:
 
 
 def test_escapes_units_and_commas() -> None:
-    text = HEADER + row(Type="simple", SKU="a", Name="A", Regular="19,90", Weight=".5", Description=r"one\ntwo \\ three",
+    text = HEADER + row(Type="simple", SKU="a", Name="A", Regular="19,90", Weight=".5",
+                        Description=r"one\ntwo \\ three",
                         Categories=r"Salt\, pepper > Mills, Other")  # fmt: skip
     (one,) = drafts(text)
     assert (one.price, one.weight_grams) == ("19.90", "227")

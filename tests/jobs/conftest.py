@@ -1,0 +1,99 @@
+"""The ledger's tests look at whole queues, so each starts with an empty ledger."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from services.core import db
+from services.core.settings import get_settings
+from services.jobs import Job, enqueue
+from services.jobs.ledger import Claim, Connection, Ending, claim_and_finish
+
+
+class TestWork(Job, kind="test_work", queue="sync", timeout=60, max_attempts=3):
+    """A job of the tests."""
+
+    __test__ = False
+    n: int = 0
+
+
+class TestOther(Job, kind="test_other", queue="orders", timeout=None, max_attempts=1):
+    """Another, in another queue."""
+
+    __test__ = False
+    n: int = 0
+
+
+@contextmanager
+def owner() -> Iterator[Connection]:
+    """A connection of the login role, which sees everything."""
+    with db.open_connection(get_settings()) as connection:
+        yield connection
+
+
+@pytest.fixture(autouse=True)
+def _empty_ledger() -> None:
+    with owner() as connection:
+        connection.execute("TRUNCATE jobs, job_events, job_stats, job_totals, merchant_caps")
+        connection.execute(
+            "UPDATE queues SET paused_at = NULL, max_running = NULL, merchant_cap = NULL, last_merchant_id = NULL"
+        )
+
+
+@pytest.fixture
+def ledger() -> Iterator[Connection]:
+    """A kept connection, as the relay and the ledger writer have one."""
+    with db.open_connection(get_settings()) as connection:
+        yield connection
+
+
+def put(merchant_id: UUID, job: Job | None = None, **options: object) -> UUID:
+    """Enqueue and commit one job."""
+    with db.transaction(merchant_id=merchant_id) as session:
+        return enqueue(session, job or TestWork(), merchant_id=merchant_id, **options)[0]  # type: ignore[arg-type]
+
+
+def ring_all(connection: Connection) -> None:
+    """Mark every queued job as rung, as a relay would."""
+    with owner() as boss:
+        boss.execute("UPDATE jobs SET rung_at = clock_timestamp() WHERE state = 'queued'")
+
+
+def claim(connection: Connection, *ids: UUID, worker: str = "w1", lease: float = 30) -> list[Claim]:
+    """Claim rung jobs."""
+    return claim_and_finish(connection, claim=ids, finish=[], worker=worker, lease_seconds=lease)[0]
+
+
+def start(connection: Connection, *ids: UUID, worker: str = "w1", lease: float = 30) -> list[Claim]:
+    """Ring and claim."""
+    ring_all(connection)
+    return claim(connection, *ids, worker=worker, lease=lease)
+
+
+def finish(connection: Connection, *endings: Ending) -> set[UUID]:
+    """Write endings."""
+    return claim_and_finish(connection, claim=[], finish=endings, worker="w1", lease_seconds=30)[1]
+
+
+def row(id_: UUID, *columns: str) -> tuple[object, ...]:
+    """Columns of a job's row, read by the owner."""
+    with owner() as connection:
+        found = connection.execute(
+            psycopg.sql.SQL("SELECT {} FROM jobs WHERE id = %s").format(
+                psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns))
+            ),
+            (id_,),
+        ).fetchone()
+    assert found is not None
+    return found
+
+
+def states(id_: UUID) -> list[tuple[str, str]]:
+    """The job's timeline as (state, reason)."""
+    with owner() as connection:
+        return connection.execute(
+            "SELECT state, reason FROM job_events WHERE job_id = %s ORDER BY id", (id_,)
+        ).fetchall()

@@ -1,0 +1,177 @@
+"""Cancel and retry: one job, a family, or all that match."""
+
+from uuid import UUID
+
+import pytest
+
+from services.core import db
+from services.core.errors import NotFound
+from services.jobs import dispatch, enqueue_many
+from services.jobs.control import (
+    JobAlreadyActive,
+    JobAlreadyEnded,
+    JobNotRetryable,
+    bulk_cancel,
+    bulk_retry,
+    cancel_job,
+    retry_job,
+)
+from services.jobs.ledger import Connection, Ending
+from services.jobs.queries import JobFilter
+from tests.jobs.conftest import TestWork, claim, finish, owner, put, ring_all, row, start, states
+
+
+def cancel(merchant: UUID, id_: UUID) -> str:
+    """Cancel and say the state."""
+    with db.transaction(merchant_id=merchant) as session:
+        return cancel_job(session, id_).state
+
+
+def retry(merchant: UUID, id_: UUID) -> str:
+    """Retry and say the state."""
+    with db.transaction(merchant_id=merchant) as session:
+        return retry_job(session, id_).state
+
+
+def fail(ledger: Connection, id_: UUID, code: str = "broke", fingerprint: str = "f1") -> None:
+    """Run a job into failure."""
+    [claimed] = start(ledger, id_)
+    finish(
+        ledger,
+        Ending(
+            id_, claimed.claims, "failed", "failed", error_code=code, error_message="x", error_fingerprint=fingerprint
+        ),
+    )
+
+
+def test_what_waits_is_cancelled_at_once(ledger: Connection, merchant: UUID) -> None:
+    id_ = put(merchant)
+    ring_all(ledger)
+    assert cancel(merchant, id_) == "cancelled"
+    assert claim(ledger, id_) == []
+    assert states(id_)[-1] == ("cancelled", "cancel_requested")
+
+
+def test_what_runs_is_asked_to_stop(ledger: Connection, merchant: UUID) -> None:
+    id_ = put(merchant)
+    [claimed] = start(ledger, id_)
+    assert cancel(merchant, id_) == "running"
+    assert row(id_, "cancel_requested_at") != (None,)
+    finish(ledger, Ending(id_, claimed.claims, "succeeded", "done"))
+    assert row(id_, "state") == ("succeeded",)  # it was faster
+
+
+def test_what_has_ended_cannot_be_cancelled_and_says_so(ledger: Connection, merchant: UUID) -> None:
+    id_ = put(merchant)
+    fail(ledger, id_)
+    with pytest.raises(JobAlreadyEnded) as raised:
+        cancel(merchant, id_)
+    assert (raised.value.status, raised.value.extra) == (409, {"state": "failed"})
+
+
+def test_someone_elses_job_is_not_there(merchant: UUID, other_merchant: UUID) -> None:
+    id_ = put(merchant)
+    for act in (cancel, retry):
+        with pytest.raises(NotFound):
+            act(other_merchant, id_)
+    assert row(id_, "state") == ("queued",)
+
+
+def test_a_parent_takes_its_children_with_it(ledger: Connection, merchant: UUID) -> None:
+    parent = put(merchant)
+    [claimed] = start(ledger, parent)
+    with db.transaction(merchant_id=merchant) as session:
+        children = enqueue_many(session, [TestWork(), TestWork()], merchant_id=merchant, parent_id=parent)
+    finish(ledger, Ending(parent, claimed.claims, "succeeded", "done"))
+    [running] = start(ledger, children[0])
+    assert cancel(merchant, parent) == "waiting"
+    assert [row(child, "state")[0] for child in children] == ["running", "cancelled"]
+    finish(ledger, Ending(children[0], running.claims, "cancelled", "cancel_requested"))
+    dispatch.settle_parents(ledger)
+    assert row(parent, "state", "reason") == ("cancelled", "cancel_requested")
+
+
+def test_a_lease_that_runs_out_on_a_job_to_be_cancelled_cancels_it(ledger: Connection, merchant: UUID) -> None:
+    id_ = put(merchant)
+    start(ledger, id_, lease=-1)
+    cancel(merchant, id_)
+    dispatch.rescue(ledger)
+    assert row(id_, "state", "error_code") == ("cancelled", None)
+
+
+def test_a_failed_job_gets_another_life(ledger: Connection, merchant: UUID) -> None:
+    id_ = put(merchant)
+    fail(ledger, id_)
+    assert retry(merchant, id_) == "queued"
+    assert row(id_, "attempt", "claims", "error_code", "ended_at") == (0, 1, None, None)
+    [claimed] = start(ledger, id_)
+    assert (claimed.attempt, claimed.claims) == (1, 2)
+
+
+def test_a_cancelled_job_can_be_retried_and_is_no_longer_to_be_cancelled(ledger: Connection, merchant: UUID) -> None:
+    id_ = put(merchant)
+    cancel(merchant, id_)
+    retry(merchant, id_)
+    [claimed] = start(ledger, id_)
+    assert claimed.cancel_requested_at is None
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "succeeded"])
+def test_nothing_else_can_be_retried(ledger: Connection, merchant: UUID, state: str) -> None:
+    id_ = put(merchant)
+    if state != "queued":
+        [claimed] = start(ledger, id_)
+    if state == "succeeded":
+        finish(ledger, Ending(id_, claimed.claims, "succeeded", "done"))
+    with pytest.raises(JobNotRetryable) as raised:
+        retry(merchant, id_)
+    assert raised.value.extra == {"state": state}
+
+
+def test_a_retry_yields_to_an_active_twin(ledger: Connection, merchant: UUID) -> None:
+    id_ = put(merchant, unique_key="k")
+    fail(ledger, id_)
+    put(merchant, unique_key="k")
+    with pytest.raises(JobAlreadyActive):
+        retry(merchant, id_)
+    assert row(id_, "state") == ("failed",)
+
+
+def test_retrying_a_parent_runs_again_only_the_children_that_did_not_succeed(
+    ledger: Connection, merchant: UUID
+) -> None:
+    parent = put(merchant)
+    [claimed] = start(ledger, parent)
+    with db.transaction(merchant_id=merchant) as session:
+        good, bad = enqueue_many(session, [TestWork(), TestWork()], merchant_id=merchant, parent_id=parent)
+    finish(ledger, Ending(parent, claimed.claims, "succeeded", "done"))
+    [running] = start(ledger, good)
+    finish(ledger, Ending(good, running.claims, "succeeded", "done"))
+    fail(ledger, bad)
+    dispatch.settle_parents(ledger)
+    assert row(parent, "reason") == ("partly_done",)
+    assert retry(merchant, parent) == "waiting"
+    assert (row(good, "state"), row(bad, "state")) == (("succeeded",), ("queued",))
+    [running] = start(ledger, bad)
+    finish(ledger, Ending(bad, running.claims, "succeeded", "done"))
+    dispatch.settle_parents(ledger)
+    assert row(parent, "state", "reason") == ("succeeded", "done")
+
+
+def test_bulk_acts_on_what_matches_and_counts_first(ledger: Connection, merchant: UUID, other_merchant: UUID) -> None:
+    mine = [put(merchant) for _ in range(4)]
+    theirs = put(other_merchant)
+    for id_, fingerprint in zip([*mine, theirs], ["f1", "f1", "f2", "f1", "f1"], strict=True):
+        fail(ledger, id_, fingerprint=fingerprint)
+    wanted = JobFilter(error_fingerprint="f1")
+    with db.transaction(merchant_id=merchant) as session:
+        assert bulk_retry(session, wanted, dry_run=True) == {"matched": 3, "changed": 0, "dry_run": True}
+    assert row(mine[0], "state") == ("failed",)
+    with db.transaction(merchant_id=merchant) as session:
+        assert bulk_retry(session, wanted, dry_run=False) == {"matched": 3, "changed": 3, "dry_run": False}
+    assert [row(id_, "state")[0] for id_ in [*mine, theirs]] == ["queued", "queued", "failed", "queued", "failed"]
+    with db.transaction(merchant_id=merchant) as session:
+        assert bulk_cancel(session, JobFilter(kinds=("test_work",)), dry_run=False)["changed"] == 3
+    with owner() as connection:
+        left = connection.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()
+    assert left == (0,)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api import auth, errors, health
+from api import auth, errors, health, jobs, schedules
 from api.context import LastResort, RequestContext
 from api.deps import database_slots
 from api.gate import Gate, RateLimits
@@ -27,7 +27,11 @@ Jobs, feeds and catalogue for people who sell online what others stock.
 
 def routers() -> tuple[APIRouter, ...]:
     """Every resource below /api/v1. Bodies are limited to MAX_BODY_BYTES."""
-    return (auth.router,)
+    return (
+        auth.router,
+        jobs.router,
+        schedules.router,
+    )
 
 
 def upload_routers() -> tuple[APIRouter, ...]:

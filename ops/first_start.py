@@ -6,13 +6,15 @@ Speaks to the stack as any client would: through the HTTP API.
 import shlex
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 
-from ops.home import mint_token, write_env
+from ops.home import mint_token, plain_url, write_env
 from ops.processes import REPOSITORY
 from ops.terminal import Terminal
 
@@ -27,17 +29,21 @@ class NotReady(RuntimeError):
     """The stack did not become ready, or the sample could not be imported; the message says what was missing."""
 
 
-def wait_and_fill(home: Path, env: Mapping[str, str], terminal: Terminal, *, sample: bool, began: float) -> None:
+def wait_and_fill(
+    home: Path, env: Mapping[str, str], terminal: Terminal, *, sample: bool, began: float, since: datetime
+) -> None:
     """Wait for the API, the workers and Flower, import the sample if the demo merchant has nothing, print the way in.
 
-    Writes `home`/env and prints a line that begins with `ready:` when all is done; `began` (monotonic) is where the
-    time it names is counted from. Raises NotReady.
+    Writes `home`/env and prints a line that begins with `ready:` when all is done. `began` (monotonic) is where the
+    time it names is counted from; `since`, by the database's clock, tells this start's workers from the last one's.
+    Raises NotReady.
     """
     api_url, flower_url = env["API_URL"], env["FLOWER_URL"]
     token = mint_token(env["JWT_SECRET"], DEMO_USER)
     with httpx.Client(base_url=api_url, timeout=10, trust_env=False) as client:
         _wait_for(client, "/health", "the API", terminal)
-        _wait_for(client, "/ready", "the workers", terminal)
+        _wait_for(client, "/ready", "database, broker and workers", terminal)
+        _wait_for_workers(env["DATABASE_URL"], since, terminal)
         _wait_for(client, f"{flower_url}/healthcheck", "Flower", terminal)
         client.headers["Authorization"] = f"Bearer {token}"
         merchant_id = _get(client, "/api/v1/auth/me")["merchants"][0]["id"]
@@ -80,8 +86,23 @@ def _wait_for(client: httpx.Client, url: str, what: str, terminal: Terminal) -> 
         except httpx.TransportError as error:
             last = f"no answer ({error})"
         terminal.progress(f"waiting for {what} …")
-        time.sleep(0.1)
+        time.sleep(0.2)
     raise NotReady(f"{what} did not become ready within {_READY_SECONDS:.0f} s; {url} last said {last}")
+
+
+def _wait_for_workers(database_url: str, since: datetime, terminal: Terminal) -> None:
+    """Until every queue has been taken from since then: /ready also goes by what was a minute ago."""
+    deadline = time.monotonic() + _READY_SECONDS
+    with psycopg.connect(plain_url(database_url), autocommit=True) as connection:
+        while time.monotonic() < deadline:
+            query = "SELECT array_agg(name) FROM queues WHERE consumed_at IS NULL OR consumed_at < %s"
+            idle = connection.execute(query, [since]).fetchall()[0][0]
+            if not idle:
+                terminal.progress("")
+                return
+            terminal.progress("waiting for the workers …")
+            time.sleep(0.2)
+    raise NotReady(f"no worker took anything from {', '.join(idle)} within {_READY_SECONDS:.0f} s")
 
 
 def _import_sample(client: httpx.Client, terminal: Terminal) -> None:

@@ -12,11 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-import jwt
-from cryptography.fernet import Fernet
-
-from services.core.settings import Settings
-
 DEFAULT_HOME = Path(".shopopti")
 TOKEN_DAYS = 30
 _USERS = uuid.uuid5(uuid.NAMESPACE_DNS, "users.shopopti.example")
@@ -68,6 +63,8 @@ def kept_secrets(home: Path) -> dict[str, str]:
     """JWT_SECRET and ENCRYPTION_KEYS of this home, made at the first call and kept readable by the owner only."""
     file = home / "secrets.env"
     if not file.exists():
+        from cryptography.fernet import Fernet
+
         made = {"JWT_SECRET": secrets.token_urlsafe(48), "ENCRYPTION_KEYS": Fernet.generate_key().decode()}
         write_env(file, made)
     return read_env(file)
@@ -92,6 +89,11 @@ def read_env(file: Path) -> dict[str, str]:
     return {name: "".join(shlex.split(value)) for name, _, value in pairs}
 
 
+def plain_url(database_url: str) -> str:
+    """A database address as psycopg takes it, without SQLAlchemy's driver name."""
+    return database_url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
 def user_id(name: str) -> uuid.UUID:
     """The id of the local user `name`: always the same one for the same name."""
     return uuid.uuid5(_USERS, name)
@@ -104,6 +106,10 @@ def mint_token(secret: str, name: str) -> str:
     """
     if not _USER_NAME.fullmatch(name):
         raise ValueError(f"a user name is letters, digits, dots, dashes and underscores, not {name!r}")
+    import jwt
+
+    from services.core.settings import Settings
+
     # The settings own the rule for the issuer; the two addresses are required there but of no use here.
     settings = Settings(database_url="-", redis_url="-", jwt_secret=secret)
     now = dt.datetime.now(dt.UTC)

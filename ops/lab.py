@@ -32,7 +32,7 @@ class LabNoop(Job, kind="lab_noop", queue="sync", timeout=60):
     """Nothing at all."""
 
 
-class LabNap(Job, kind="lab_nap", queue="sync", timeout=120, max_attempts=10, backoff=0.2, schedulable=True):
+class LabNap(Job, kind="lab_nap", queue="sync", timeout=120, max_attempts=25, backoff=0.2, schedulable=True):
     """Sleep in steps, reporting progress after each."""
 
     seconds: float = 0.02

@@ -14,13 +14,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
-from ops import first_start
+import psycopg
+
 from ops.embedded import EmbeddedError, Postgres, Redis, start_postgres, start_redis
 from ops.guard import HOME_VARIABLE, start_guard
-from ops.home import DEFAULT_HOME, HomeBusy, kept_secrets, lock_home
+from ops.home import DEFAULT_HOME, HomeBusy, kept_secrets, lock_home, plain_url
 from ops.ports import LOOPBACK, is_free
 from ops.processes import REPOSITORY, Stack
 from ops.terminal import Terminal
@@ -71,14 +73,19 @@ def _run(home: Path, arguments: argparse.Namespace, terminal: Terminal, stack: c
     os.environ.update(env)
     drain = float(env.get("DRAIN_SECONDS", "45")) + 15
     stack.callback(start_guard(home, [server.pid for server in servers.values()], drain=drain))
-    _migrate()
+    try:
+        since = _migrate(env["DATABASE_URL"])
+    except psycopg.Error as error:
+        raise CannotStart(f"the database does not answer: {error}") from error
 
     processes = Stack(terminal, env=env, drain=drain)
     failure: list[str] = []
 
     def started() -> None:
+        from ops import first_start  # its libraries load while the processes start
+
         try:
-            first_start.wait_and_fill(home, env, terminal, sample=not arguments.no_sample, began=began)
+            first_start.wait_and_fill(home, env, terminal, sample=not arguments.no_sample, began=began, since=since)
         except first_start.NotReady as error:
             failure.append(str(error))
             processes.stop()
@@ -133,16 +140,18 @@ def _environment(home: Path, port: int, flower_port: int, servers: Mapping[str, 
     return env
 
 
-def _migrate() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "alembic", "upgrade", "head"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise CannotStart(f"the migrations failed:\n{done.stdout}{done.stderr}")
+def _migrate(database_url: str) -> datetime:
+    """Bring the schema up to date; the server's time, before anything of this start has happened in it."""
+    newest = max(file.name.partition("_")[0] for file in (REPOSITORY / "migrations" / "versions").glob("[0-9]*.py"))
+    with psycopg.connect(plain_url(database_url), autocommit=True, connect_timeout=10) as connection:
+        began, known = connection.execute("SELECT clock_timestamp(), to_regclass('alembic_version')").fetchall()[0]
+        at = connection.execute("SELECT version_num FROM alembic_version").fetchall() if known else []
+    if at != [(newest,)]:  # alembic takes a second to find nothing to do
+        command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CannotStart(f"the migrations failed:\n{done.stdout}{done.stderr}")
+    return cast(datetime, began)
 
 
 # Ports

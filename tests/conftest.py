@@ -92,17 +92,24 @@ def scratch_database(server: str) -> Iterator[str]:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def migrate(url: str, revision: str = "head") -> None:
-    """Bring the database of that address to a revision, up or down (`base`), in this process."""
-    from alembic import command
+@contextmanager
+def alembic_config(url: str) -> Iterator[Any]:
+    """Alembic's configuration with a connection to that database, in one transaction."""
     from alembic.config import Config
     from sqlalchemy import create_engine, pool
 
     config = Config(str(ROOT / "alembic.ini"))
-    config.set_main_option("script_location", str(ROOT / "migrations"))
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), poolclass=pool.NullPool)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
+        yield config
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    """Bring the database of that address to a revision, up or down (`base`), in this process."""
+    from alembic import command
+
+    with alembic_config(url) as config:
         (command.downgrade if revision == "base" else command.upgrade)(config, revision)
 
 

@@ -237,7 +237,11 @@ BEGIN
         WHERE n.state <> o.state
           AND NOT EXISTS (SELECT FROM job_moves m WHERE m.from_state = o.state AND m.to_state = n.state)
         LIMIT 1;
-    IF FOUND THEN
+    IF NOT FOUND THEN
+        PERFORM pg_notify('shopopti_jobs', queue) FROM (
+            SELECT DISTINCT n.queue FROM new_rows n JOIN old_rows o ON o.id = n.id
+            WHERE n.state = 'queued' AND o.state <> 'queued') due;
+    ELSE
         RAISE EXCEPTION 'job % may not go from % to %', illegal.id, illegal.was, illegal.became
             USING ERRCODE = 'check_violation', CONSTRAINT = 'jobs_move_check';
     END IF;

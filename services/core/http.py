@@ -288,7 +288,7 @@ def _decoded(chunks: Iterator[bytes], encoding: str | None) -> Iterator[bytes]:
             while data:
                 if unpacker is None:
                     unpacker = zlib.decompressobj(_window(encoding, data))
-                yield unpacker.decompress(data, 65_536)
+                yield unpacker.decompress(data)
                 data = unpacker.unconsumed_tail
                 if unpacker.eof:  # gzip files may be several, one after the other
                     data, unpacker = unpacker.unused_data, None

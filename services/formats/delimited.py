@@ -1,5 +1,6 @@
 """Delimited text (CSV, TSV and their kin) → drafts: the one entry for every such feed."""
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -41,7 +42,8 @@ def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
                 text, delimiter=delimiter, width=width, line=first_line, trims=trims, clean=clean
             )
         finally:
-            text.detach()  # or the stream would be closed with it
+            with contextlib.suppress(ValueError):  # its owner has closed it already
+                text.detach()  # or the stream would be closed with it
 
     def reread(delimiter: str, first_line: int, width: int) -> Iterator[list[str]]:
         return (item[1] for item in from_line(delimiter, first_line, width) if not isinstance(item, RowError))

@@ -21,15 +21,16 @@ FORMAT = "generic_csv"
 
 _DRAFT_FIELDS = {  # what a column's meaning feeds, where the names differ
     "handle": "product_key", "group": "product_key", "id": "product_key", "sale": "price", "sale_from": "price",
+    "sale_period": "price",
     "sale_to": "price", "availability": "stock", "weight": "weight_grams", "weight_unit": "weight_grams",
     "image": "image_urls", "more_images": "image_urls", "variant_image": "variant_image_url",
-    "discontinued": "status", "children": "product_key", "store_view": "product_key", "kind": "variant_key",
+    "discontinued": "status", "children": "product_key",
 }  # fmt: skip
 _MONEY = ("price", "sale", "compare_at_price", "cost")
 # The order in which the mapper unpacks a record.
 _PICKED = (
     "handle", "group", "id", "sku", "title", "description", "brand", "tags", "status", "discontinued", "barcode",
-    *_MONEY, "sale_from", "sale_to", "currency", "stock", "availability", "weight", "weight_unit",
+    *_MONEY, "sale_from", "sale_to", "sale_period", "currency", "stock", "availability", "weight", "weight_unit",
     "image_position", "variant_image", "kind",
 )  # fmt: skip
 _PARENT_KINDS = word_set("variable configurable parent grouped")
@@ -64,6 +65,9 @@ def _choose(names: list[str], default_currency: str | None) -> _Columns:
         columns.sort(key=order if columns[0][1].field in _MONEY else lambda item: (item[1].rank, item[0]))
     at = {field: columns[0][0] for field, columns in by_field.items()}
     said_of = {field: columns[0][1] for field, columns in by_field.items()}
+    for index, _ in by_field.get("category", ()):  # a path of categories, or what kind of record this is
+        if headers.normal(names[index]) in ("producttype", "type"):
+            at.setdefault("kind", index)
     _stand_in(at, said_of)
     numbered = sorted(index for index, _ in by_field.get("category", ()) if names[index].strip()[-1:].isdigit())
     stems = {headers.normal(names[index]).strip("0123456789") for index in numbered}
@@ -88,7 +92,11 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper]:
     chosen = _choose(names, table.default_currency)
     options, option_fields = option_columns(names, group=chosen.at.get("group"))
     at = {field: chosen.at.get(field, width) for field in _PICKED}
-    columns = {names[index]: _DRAFT_FIELDS.get(field, field) for field, index in chosen.at.items() if field in _PICKED}
+    columns = {
+        names[index]: _DRAFT_FIELDS.get(field, field)
+        for field, index in chosen.at.items()
+        if field in _PICKED and field != "kind"
+    }
     columns |= {names[index]: "category" for index in chosen.categories}
     columns |= {names[index]: "image_urls" for index in chosen.images} | option_fields
     build = _mapper_of(table, chosen, at, options)
@@ -125,7 +133,7 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
         nonlocal above
         (
             handle, group, number, sku, title, description, brand, tags, status, discontinued, barcode, price, sale,
-            list_price, cost, starts, ends, currency, stock, availability, weight, weight_unit, position,
+            list_price, cost, starts, ends, period, currency, stock, availability, weight, weight_unit, position,
             variant_image, kind,
         ) = map(strip, pick(row))  # fmt: skip
         if sku:
@@ -148,7 +156,7 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
         amount = list_amount = unit_cost = money = None
         if has_money:
             amount, list_amount, unit_cost, money = read_money(
-                (price, sale, list_price, cost, starts, ends, currency), line, errors
+                (price, sale, list_price, cost, starts, ends, period, currency), line, errors
             )
         quantity = read_stock(stock, line, errors) if stock else None
         if availability and quantity is None and cells.sold_out(availability):
@@ -206,14 +214,16 @@ def _money_reader(
     today = datetime.now(UTC).date()
 
     def read(
-        found_cells: tuple[str, str, str, str, str, str, str], line: int, errors: list[RowError]
+        found_cells: tuple[str, str, str, str, str, str, str, str], line: int, errors: list[RowError]
     ) -> tuple[str | None, str | None, str | None, str | None]:
-        price, sale, list_price, cost, starts, ends, currency = found_cells
+        price, sale, list_price, cost, starts, ends, period, currency = found_cells
         amount, named = read_price(price, line, errors)
         list_amount = unit_cost = None
         if list_price:
             list_amount, found = read_list_price(list_price, line, errors)
             named = named or found
+        if sale and period:  # both days in one cell
+            starts, _, ends = period.partition("/")
         if sale and cells.on_sale(starts, ends, today):
             reduced, found = read_sale(sale, line, errors)
             if reduced is not None:

@@ -54,7 +54,7 @@ NAMES: dict[str, str] = {
     "discontinued": "discontinued isdiscontinued enddeserie descatalogado auslaufartikel",
     "barcode": "barcode gtin ean gtinupceanorisbn gtinupc upcean eanupc eancode eannummer eannr ean13 ean8 gtin13 "
     "gtin14 gtin12 gtin8 upc upccode isbn isbn13 strichcode globaltradeitemnumber codebarre codebarres codigodebarras "
-    "codigobarras codiceabarre codiceean kodkreskowy kodean carovykod streepjescode barcodeean штрихкод штрихкодean "
+    "codigobarras codiceabarre codiceean kodkreskowy kodean codeean carovykod streepjescode barcodeean штрихкод штрихкодean "
     "европейскийштрихкод",
     "price": "price variantprice sellingprice salesprice retailprice unitprice currentprice ourprice grossprice "
     "netprice webprice shopprice baseprice regularprice preis verkaufspreis vk vkpreis stuckpreis einzelpreis "
@@ -69,6 +69,7 @@ NAMES: dict[str, str] = {
     "акционнаяцена ценасоскидкой",
     "sale_from": "specialpricefromdate specialfromdate datesalepricestarts",
     "sale_to": "specialpricetodate specialtodate datesalepriceends",
+    "sale_period": "salepriceeffectivedate",
     "compare_at_price": "compareatprice variantcompareatprice listprice rrp msrp msrpprice srp uvp uvppreis evp "
     "unverbindlichepreisempfehlung listenpreis endkundenpreis streichpreis alterpreis oldprice wasprice originalprice "
     "recommendedretailprice suggestedretailprice recommendedprice ppc prixconseille prixpublicconseille ancienprix "
@@ -112,7 +113,6 @@ NAMES: dict[str, str] = {
     "material": "material materiale matiere materiaal материал",
     "pattern": "pattern muster motif",
     "children": "configurablevariations",
-    "store_view": "storeviewcode",
 }  # fmt: skip
 # Names of things a list of orders has and a list of products has not.
 _ORDER_NAMES = word_set(

@@ -166,14 +166,16 @@ def _legacy(sample: bytes) -> str:
 
 
 def _score(sample: bytes, name: str) -> float:
-    """The share of characters beyond ASCII that are letters of one language this code page is for."""
+    """How well the characters beyond ASCII are letters of one language of this code page, and of any of them."""
     signs = [sign for sign in sample.decode(name, "replace") if sign > "\x7f" and sign not in _PUNCTUATION]
     if not signs:
         return 1.0
     best = max(sum(sign in letters for sign in signs) for letters in map(frozenset, _CODE_PAGES[name]))
+    every = frozenset().union(*_CODE_PAGES[name])
+    fitting = 0.7 * best + 0.3 * sum(sign in every for sign in signs)  # lists of brands mix languages
     # In Cyrillic words small letters follow: koi8-r and cp1251 differ by exactly that.
     small = sum(sign.islower() for sign in signs) / len(signs) if name in _CYRILLIC else 1.0
-    return best / len(signs) * (1.0 if small > 0.4 else 0.5)
+    return fitting / len(signs) * (1.0 if small > 0.4 else 0.5)
 
 
 def sample(stream: BinaryIO, codec: str) -> Sample:

@@ -1,10 +1,11 @@
 """Stopping jobs and giving ended ones another life: one at a time or by filter."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import ARRAY, Select, Uuid, any_, func, literal, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -48,15 +49,24 @@ WHERE jobs.id = locked.id AND state IN ('scheduled', 'queued', 'running', 'waiti
 RETURNING jobs.id
 """)
 
-# A new life: attempts start again, the fencing token goes on. A twin with the same unique key stays the only one.
+# A new life: attempts start again, the fencing token goes on. A twin with the same unique key stays the only one, and
+# of several ended twins the newest comes back.
 _AGAIN = text("""
-WITH locked AS MATERIALIZED (SELECT id FROM jobs WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE)
+WITH locked AS MATERIALIZED (
+    SELECT id, merchant_id, kind, unique_key, state FROM jobs WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
+),
+chosen AS (
+    SELECT id FROM (
+        SELECT id, unique_key, row_number() OVER (PARTITION BY merchant_id, kind, unique_key ORDER BY id DESC) AS nth
+        FROM locked WHERE state IN ('failed', 'cancelled')
+    ) ended WHERE unique_key IS NULL OR nth = 1
+)
 UPDATE jobs SET state = 'queued', reason = 'retry_requested', attempt = 0, run_at = now(),
     queued_at = clock_timestamp(), ended_at = NULL, cancel_requested_at = NULL, result = NULL,
     error_code = NULL, error_message = NULL, error_fingerprint = NULL,
     progress_done = NULL, progress_total = NULL, progress_note = NULL
-FROM locked
-WHERE jobs.id = locked.id AND state IN ('failed', 'cancelled')
+FROM chosen
+WHERE jobs.id = chosen.id AND state IN ('failed', 'cancelled')
   AND NOT EXISTS (SELECT FROM jobs twin WHERE twin.merchant_id = jobs.merchant_id AND twin.kind = jobs.kind
                   AND twin.unique_key = jobs.unique_key AND twin.id <> jobs.id
                   AND twin.state NOT IN ('succeeded', 'failed', 'cancelled'))
@@ -118,21 +128,35 @@ def retry_job(session: Session, id_: UUID) -> Job:
 
 def bulk_cancel(session: Session, matching: JobFilter, *, dry_run: bool) -> dict[str, Any]:
     """Cancel up to 10,000 jobs that match and have not ended. `dry_run` only counts all that match."""
-    return _bulk(session, matching, ("scheduled", "queued", "running", "waiting"), dry_run, _CANCEL)
+    matched, ids = _matching(session, matching, ("scheduled", "queued", "running", "waiting"), dry_run)
+    return {"matched": matched, "changed": len(cancel_jobs(session, ids)) if ids else 0, "dry_run": dry_run}
 
 
 def bulk_retry(session: Session, matching: JobFilter, *, dry_run: bool) -> dict[str, Any]:
-    """Retry up to 10,000 failed or cancelled jobs that match. `dry_run` only counts all that match."""
-    return _bulk(session, matching, ("failed", "cancelled"), dry_run, _AGAIN)
+    """Retry up to 10,000 failed or cancelled jobs that match. `dry_run` only counts all that match.
+
+    Raises JobAlreadyActive when a twin of one was enqueued at the same moment.
+    """
+    matched, ids = _matching(session, matching, ("failed", "cancelled"), dry_run)
+    if not ids:
+        return {"matched": matched, "changed": 0, "dry_run": dry_run}
+    # Parents first: one that waits for its children again must not run again itself.
+    given = any_(literal(ids, ARRAY(Uuid)))
+    unfinished = select(Job.parent_id).where(Job.parent_id == given, Job.state.in_(("failed", "cancelled")))
+    parents = set(session.scalars(unfinished.distinct()))
+    for parent in sorted(parent for parent in parents if parent is not None):
+        with contextlib.suppress(JobAlreadyActive), session.begin_nested():
+            retry_job(session, parent)
+    try:
+        session.execute(_AGAIN, {"ids": [id_ for id_ in ids if id_ not in parents]})
+    except IntegrityError as error:
+        raise JobAlreadyActive from error
+    still = select(func.count()).where(Job.id == given, Job.state.not_in(("failed", "cancelled")))
+    return {"matched": matched, "changed": session.scalar(still) or 0, "dry_run": dry_run}
 
 
-def _bulk(
-    session: Session, matching: JobFilter, states: tuple[str, ...], dry_run: bool, statement: Any
-) -> dict[str, Any]:
+def _matching(session: Session, matching: JobFilter, states: tuple[str, ...], dry_run: bool) -> tuple[int, list[UUID]]:
+    """How many match, and the first of them, unless they are only to be counted."""
     wanted: Select[Any] = select_jobs(matching).where(Job.state.in_(states)).with_only_columns(Job.id)
     matched = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
-    if dry_run:
-        return {"matched": matched, "changed": 0, "dry_run": True}
-    ids = list(session.scalars(wanted.order_by(Job.id).limit(BULK_LIMIT)))
-    changed = session.scalars(statement, {"ids": ids}).all()
-    return {"matched": matched, "changed": len(changed), "dry_run": False}
+    return matched, [] if dry_run else list(session.scalars(wanted.order_by(Job.id).limit(BULK_LIMIT)))

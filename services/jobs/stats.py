@@ -6,6 +6,7 @@ Durations are kept in logarithmic buckets, `round(20 * ln(milliseconds + 1))`: a
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -104,3 +105,15 @@ def summary(
             row.buckets[bucket] += int(jobs)
     counts = dict(session.execute(active.group_by(Job.state)).all())
     return counts, sorted(found.values(), key=lambda row: (row.queue, row.kind))
+
+
+def by_queue(kinds: Iterable[KindSummary]) -> list[KindSummary]:
+    """The same added up over the kinds of each queue; `kind` is empty."""
+    found: dict[str, KindSummary] = {}
+    for row in kinds:
+        queue = found.setdefault(row.queue, KindSummary("", row.queue))
+        for state, jobs in row.ended.items():
+            queue.ended[state] += jobs
+        for bucket, jobs in row.buckets.items():
+            queue.buckets[bucket] += jobs
+    return [found[name] for name in sorted(found)]

@@ -5,6 +5,7 @@ project's published keys, or HS256, verified with its legacy secret. Where a key
 may verify, never the token: a token cannot turn a public key into a shared secret.
 """
 
+import json
 import logging
 import threading
 import time
@@ -14,7 +15,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-import httpx
+import httpcore
 import jwt
 
 from services.core.errors import Unauthorized, Unavailable
@@ -25,6 +26,8 @@ USABLE_SECONDS = 3600  # how long known keys serve while the key server is away
 COOLDOWN_SECONDS = 30  # between two fetches because of unknown key ids, which anyone can invent
 RETRY_SECONDS = 5  # before the next fetch after one that failed
 FETCH_TIMEOUT_SECONDS = 4
+
+NETWORK_ERRORS = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 
 _ALGORITHM = {"EC": "ES256", "RSA": "RS256"}  # by key type; keys of other types verify nothing
 
@@ -98,9 +101,8 @@ class SigningKeys:
             if self._monotonic() < self._not_before or (key_id in self._keys and self._age() <= FRESH_SECONDS):
                 return
             try:
-                response = httpx.get(self._url, timeout=FETCH_TIMEOUT_SECONDS).raise_for_status()
-                self._keys = _usable(response.json())
-            except (httpx.HTTPError, ValueError) as error:
+                self._keys = _usable(_get_json(self._url))
+            except (*NETWORK_ERRORS, ValueError) as error:
                 logger.warning("signing keys not fetched: %s", error)
                 self._not_before = self._monotonic() + RETRY_SECONDS
             else:
@@ -108,6 +110,16 @@ class SigningKeys:
                 self._not_before = self._fetched_at + COOLDOWN_SECONDS
         finally:
             self._lock.release()
+
+
+def _get_json(url: str) -> Any:
+    # httpcore, not httpx: every API process carries this, and httpx brings its command line along (8 MB).
+    timeout = dict.fromkeys(("connect", "read", "write", "pool"), FETCH_TIMEOUT_SECONDS)
+    with httpcore.ConnectionPool() as pool:
+        response = pool.request("GET", url, extensions={"timeout": timeout})
+    if response.status != 200:
+        raise ValueError(f"{url} answered {response.status}")
+    return json.loads(response.content)
 
 
 def _usable(document: Any) -> dict[str, jwt.PyJWK]:

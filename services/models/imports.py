@@ -5,8 +5,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, PrimaryKeyConstraint, Text, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import BigInteger, ForeignKey, Index, PrimaryKeyConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.models.base import Base, CreatedAt, Id, MerchantId
@@ -30,7 +29,8 @@ class Import(Base):
     job_id: Mapped[UUID]  # no foreign key: the import is remembered longer than its job
     source: Mapped[str]
     currency: Mapped[str | None]  # of prices that name none
-    url: Mapped[str | None]
+    url: Mapped[str | None]  # without user and password
+    url_secret: Mapped[str | None]  # the whole of it, encrypted, where it has them
     filename: Mapped[str | None]
     storage_key: Mapped[str | None]  # None until a URL has been fetched
     sha256: Mapped[str | None]
@@ -80,7 +80,7 @@ class ImportRowError(Base):
 
 
 class ImportDraft(Base):
-    """One usable record of a feed, staged: fields of services/formats/base.py `Draft` as Postgres types.
+    """One usable record of a feed, staged: the fields of services/formats/base.py `Draft`.
 
     Unlogged: it can be read again from the stored file, so it need not survive a crash of Postgres (which empties
     it; `staged_rows` tells). The primary key is the order in which the catalogue takes the rows.
@@ -101,12 +101,12 @@ class ImportDraft(Base):
     description: Mapped[str | None]
     brand: Mapped[str | None]
     category: Mapped[str | None]
-    tags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    tags: Mapped[str | None]
     status: Mapped[str | None]
-    images: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    image_urls: Mapped[str | None]
     image_position: Mapped[int | None]
-    option_names: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
-    option_values: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    option_names: Mapped[str | None]
+    option_values: Mapped[str | None]
     sku: Mapped[str | None]
     barcode: Mapped[str | None]
     price: Mapped[Decimal | None] = mapped_column(Money)

@@ -10,15 +10,16 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 from uuid import UUID
 
-import httpx
 import tenacity
 
 from services.storage.base import FileMissing, FileTooLarge, StorageAway, checked, new_key
 
 if TYPE_CHECKING:
+    import httpx
     from storage3._sync.file_api import SyncBucketProxy
 
 LINK_SECONDS = 300
@@ -32,6 +33,14 @@ class _Transient(Exception):
     """Worth another try; the cause says what it was."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Connected:
+    """The client for one bucket, and the HTTP client below it."""
+
+    files: "SyncBucketProxy"
+    http: "httpx.Client"
+
+
 class BucketStorage:
     """Storage in one bucket, a path prefix for each merchant."""
 
@@ -40,12 +49,12 @@ class BucketStorage:
         self._key = key
         self._bucket = bucket
         self._lock = threading.Lock()
-        self._http = httpx.Client(timeout=TIMEOUT_SECONDS)
-        self._client: SyncBucketProxy | None = None
+        self._client: _Connected | None = None
 
     def close(self) -> None:
         """Hang up."""
-        self._http.close()
+        if self._client is not None:
+            self._client.http.close()
 
     def put(self, stream: BinaryIO, *, merchant_id: UUID, name: str) -> str:
         """Upload from a temporary file, so that a try that breaks can be repeated. See `Storage`."""
@@ -56,7 +65,9 @@ class BucketStorage:
 
             def upload() -> None:
                 with open(copy.name, "rb") as file:
-                    self._files().upload(key, file, {"content-type": "application/octet-stream", "upsert": "false"})
+                    self._connect().files.upload(
+                        key, file, {"content-type": "application/octet-stream", "upsert": "false"}
+                    )
 
             # "Already exists" can only be our own try before, whose answer was lost: nobody else makes this key.
             self._try(upload, fine=("409",))
@@ -70,10 +81,11 @@ class BucketStorage:
         def fetch() -> None:
             file.seek(0)
             file.truncate()
-            link = self._files().create_signed_url(key, LINK_SECONDS)["signedURL"]
+            client = self._connect()
+            link = client.files.create_signed_url(key, LINK_SECONDS)["signedURL"]
             if link is None:
                 raise FileMissing
-            with self._http.stream("GET", link, headers={"Accept-Encoding": "identity"}) as response:
+            with client.http.stream("GET", link, headers={"Accept-Encoding": "identity"}) as response:
                 if response.is_error:
                     response.read()
                     raise _of_response(response)
@@ -91,20 +103,23 @@ class BucketStorage:
     def delete(self, key: str, *, merchant_id: UUID) -> None:
         """See `Storage`."""
         checked(key, merchant_id)
-        self._try(lambda: self._files().remove([key]), fine=("404",))
+        self._try(lambda: self._connect().files.remove([key]), fine=("404",))
 
-    def _files(self) -> "SyncBucketProxy":
+    def _connect(self) -> _Connected:
         with self._lock:
             if self._client is None:
-                # Imported here: 20 MB that a process which stores no files need not carry.
+                # Imported here: 30 MB that a process which stores no files need not carry.
+                import httpx
                 from supabase import create_client
                 from supabase.lib.client_options import SyncClientOptions
 
-                options = SyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=self._http)
+                http = httpx.Client(timeout=TIMEOUT_SECONDS)
+                options = SyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
                 with warnings.catch_warnings():
                     # The client calls its own storage part in a way that part has deprecated.
                     warnings.simplefilter("ignore", DeprecationWarning)
-                    self._client = create_client(self._url, self._key, options).storage.from_(self._bucket)
+                    files = create_client(self._url, self._key, options).storage.from_(self._bucket)
+                self._client = _Connected(files, http)
             return self._client
 
     def _try(self, act: Callable[[], object], *, fine: tuple[str, ...] = ()) -> None:
@@ -122,6 +137,7 @@ class BucketStorage:
 
 
 def _act(act: Callable[[], object], fine: tuple[str, ...]) -> None:
+    import httpx
     from storage3.exceptions import StorageApiError
 
     try:
@@ -147,7 +163,7 @@ def _judged(status: str, message: str) -> Exception:
     return StorageAway("The file storage refuses our requests.", retry_after=60)
 
 
-def _of_response(response: httpx.Response) -> Exception:
+def _of_response(response: "httpx.Response") -> Exception:
     try:
         body = response.json()
     except ValueError:

@@ -60,6 +60,7 @@ def test_mixed_line_ends_and_no_end_at_the_end() -> None:
         ("utf-16-be", "utf-16-be", "Stół"),
         ("cp1252", "cp1252", "Küchentisch, Größe 2 – weiß"),
         ("latin-1", "cp1252", "Table à manger, hêtre foncé"),
+        ("cp1252", "cp1252", "Größe L: crème brûlée, niño, façade, Überwurf"),
         ("cp1250", "cp1250", "Krzesło dębowe, żółte, świąteczne"),
         ("cp1250", "cp1250", "Dětská židlička s polštářkem, růžová"),
         ("iso-8859-2", "iso-8859-2", "Wąż świąteczny, próśba"),
@@ -266,6 +267,13 @@ def test_the_stream_is_left_open_and_may_be_read_again() -> None:
         assert len(list(delimited.read(stream).records)) == 2
     delimited.read(stream)  # never asked for its records
     assert not stream.closed
+
+
+def test_the_stream_may_be_closed_before_the_end() -> None:
+    with io.BytesIO(b"sku,name\n" + b"1,Lamp\n" * 9) as stream:
+        found = delimited.read(stream)
+        next(found.records)
+    del found  # a complaint from here would be a warning, and those are errors
 
 
 CELL = st.text(

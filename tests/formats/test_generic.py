@@ -3,7 +3,7 @@
 import pytest
 from feeds import drafts, read, reading
 
-from services.formats import headers
+from services.formats import headers, links
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from services.formats import headers
         ("sale_price", "sale"), ("special_price", "sale"), ("Aktionspreis", "sale"),
         ("Lagerbestand", "stock"), ("Bestand", "stock"), ("Qty", "stock"), ("unitsInStock", "stock"),
         ("Stan magazynowy", "stock"), ("Остаток", "stock"), ("Variant Inventory Quantity", "stock"),
-        ("EAN-Code", "barcode"), ("EAN13", "barcode"), ("UPCEAN", "barcode"), ("GTIN, UPC, EAN, or ISBN", "barcode"),
+        ("EAN-Code", "barcode"), ("Code EAN", "barcode"), ("EAN13", "barcode"), ("UPCEAN", "barcode"), ("GTIN, UPC, EAN, or ISBN", "barcode"),
         ("Hersteller", "brand"), ("Marque", "brand"), ("Produttore", "brand"), ("Manufacturer", "brand"),
         ("Gewicht in kg", "weight"), ("Poids (g)", "weight"), ("Bruttogewicht", "weight"), ("Weight (lbs)", "weight"),
         ("Kategorie 1", "category"), ("google_product_category", "category"), ("Categories (x,y,z,...)", "category"),
@@ -145,6 +145,23 @@ def test_a_shopping_feed() -> None:
     assert (first.weight_grams, first.stock, second.stock) == ("350", None, "0")
     assert (second.product_key, second.variant_key) == ("g1", "v2")  # same colour and size: the id keeps them apart
     assert (third.product_key, third.variant_key) == ("v3", "v3")
+
+
+def test_a_sale_price_holds_between_the_two_days_of_its_period() -> None:
+    text = "id,title,price,sale_price,sale_price_effective_date\n"
+    for number, period in enumerate(("2001-01-01T11:00+0100/2001-02-01T11:00+0100", "2001-01-01/2999-01-01", "")):
+        text += f"{number},Tee,15.00 USD,12.00 USD,{period}\n"
+    assert [one.price for one in drafts(text)] == ["15.00", "12.00", "12.00"]
+
+
+def test_a_parent_is_a_product_and_no_variant() -> None:
+    text = "sku,parent_sku,product_type,name,price\nP,,variable,Tee,\nV,P,simple,Tee red,5\nS,,simple,Cap,6\n"
+    assert [(one.product_key, one.variant_key) for one in drafts(text)] == [("P", None), ("P", "V"), ("S", "S")]
+
+
+def test_the_first_of_two_links_is_kept() -> None:
+    look_up = links.build([("a", "1"), ("a", "2"), ("b", "3")])
+    assert [look_up(key) for key in "abc"] == ["1", "3", None]
 
 
 def test_product_cells_on_the_first_row_of_a_group_only() -> None:

@@ -1,0 +1,135 @@
+"""The servers and processes that are measured: the Procfile's own commands, on embedded servers that fsync."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+import redis
+from honcho.environ import parse_procfile
+
+from ops.embedded import start_postgres, start_redis
+from ops.ports import LOOPBACK, free_port
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Lab:
+    """A database, a broker, and processes started one by one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.postgres = start_postgres(folder / "postgres")
+        self.redis = start_redis(folder / "redis", persist=False)
+        self.api_port = free_port()
+        self.commands: dict[str, str] = parse_procfile((REPOSITORY / "Procfile").read_text()).processes
+        os.environ.update(
+            DATABASE_URL=self.postgres.url,
+            REDIS_URL=self.redis.url,
+            JWT_SECRET=secrets.token_hex(32),
+            STORAGE_FOLDER=str(folder / "files"),
+            EXTRA_TASK_MODULES="ops.lab",
+            LOG_LEVEL="WARNING",
+            RATE_LIMITS="1000000000/minute",
+            MERCHANT_CAP="1000000",
+            PORT=str(self.api_port),
+            FLOWER_PORT=str(free_port()),
+        )
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def api_url(self) -> str:
+        """Where the API listens."""
+        return f"http://{LOOPBACK}:{self.api_port}"
+
+    def broker(self) -> "redis.Redis":
+        """A client of the broker."""
+        return redis.Redis.from_url(self.redis.url)
+
+    def database(self) -> "psycopg.Connection[tuple[object, ...]]":
+        """A connection of the owner."""
+        return psycopg.connect(self.postgres.url, autocommit=True)
+
+    def start(self, name: str) -> None:
+        """Start a process of the Procfile."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {self.commands[name]}"],
+                cwd=REPOSITORY,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def stop(self, name: str) -> None:
+        """End it politely."""
+        process = self.running.pop(name)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
+
+    def start_worker(self) -> None:
+        """Start worker-io and wait until it answers."""
+        from workers.app import app
+
+        self.start("worker-io")
+        until = time.monotonic() + 60
+        while not app.control.ping(timeout=0.5):
+            if time.monotonic() > until:
+                raise SystemExit(f"worker-io did not come up: {self.folder}/worker-io.log")
+
+    def start_api(self) -> None:
+        """Start the API and wait until it is alive."""
+        self.start("api")
+        until = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.api_url}/health").is_success:
+                    return
+            if time.monotonic() > until:
+                raise SystemExit(f"the API did not come up: {self.folder}/api.log")
+            time.sleep(0.05)
+
+    def memory(self) -> dict[str, int]:
+        """Resident memory of each running process, in bytes; forked children are listed by themselves."""
+        sizes = {}
+        for name, process in self.running.items():
+            parent = psutil.Process(process.pid)
+            sizes[name] = parent.memory_info().rss
+            for nth, child in enumerate(parent.children(), 1):
+                sizes[f"{name} child {nth}"] = child.memory_info().rss
+        return sizes
+
+
+@contextmanager
+def lab() -> Iterator[Lab]:
+    """A migrated lab in a temporary folder, gone at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="shopopti-bench-"))
+    folder.chmod(0o755)
+    made = Lab(folder)
+    try:
+        from alembic import command
+        from alembic.config import Config
+
+        command.upgrade(Config(str(REPOSITORY / "alembic.ini")), "head")
+        yield made
+    finally:
+        for name in list(made.running):
+            made.stop(name)
+        made.redis.stop()
+        made.postgres.stop()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,92 @@
+"""Jobs per second: through raw Celery, through the ledger, and through Procrastinate, on the same servers."""
+
+import asyncio
+import time
+from uuid import UUID
+
+from ops.bench.lab import Lab
+
+
+def raw_celery(lab: Lab, jobs: int) -> float:
+    """No-op Celery tasks drained per second by a running worker-io: no ledger, no relay."""
+    from workers.app import app
+
+    lab.stop("worker-io")
+    producer = app.amqp.Producer(app.connection_for_write(transport_options={"retry_on_timeout": False}))
+    with producer.batch(max_size=500):
+        for _ in range(jobs):
+            app.send_task("lab_raw", args=("x",), queue="sync", producer=producer, ignore_result=True, retry=False)
+    lab.start("worker-io")
+    broker, key = lab.broker(), f"{_prefix()}sync"
+    return _drain(lambda: int(broker.llen(key)), jobs)
+
+
+def ledger(lab: Lab, merchant_id: UUID, jobs: int) -> float:
+    """No-op jobs per second from the ledger through relay, broker and a running worker-io back to the ledger."""
+    lab.stop("worker-io")
+    enqueue_noops(merchant_id, jobs)
+    lab.start("relay")
+    lab.start("worker-io")
+    with lab.database() as connection:
+
+        def left() -> int:
+            found = connection.execute(
+                "SELECT count(*) FROM jobs WHERE state IN ('queued', 'running') AND kind = 'lab_noop'"
+            ).fetchone()
+            return int(str(found[0])) if found else 0
+
+        rate = _drain(left, jobs, look_every=0.2)
+    lab.stop("relay")
+    return rate
+
+
+def enqueue_noops(merchant_id: UUID, jobs: int, *, batch: int = 1000) -> float:
+    """Enqueue no-op jobs, `batch` to a transaction. Returns jobs per second."""
+    from ops.lab import LabNoop
+    from services.core import db
+    from services.jobs import enqueue_many
+
+    began = time.monotonic()
+    for first in range(0, jobs, batch):
+        with db.transaction(merchant_id=merchant_id) as session:
+            enqueue_many(session, [LabNoop()] * min(batch, jobs - first), merchant_id=merchant_id)
+    return jobs / (time.monotonic() - began)
+
+
+def procrastinate(lab: Lab, jobs: int) -> float:
+    """No-op jobs per second through Procrastinate on the same Postgres, concurrency as worker-io's threads."""
+    from procrastinate import App, PsycopgConnector
+
+    app = App(connector=PsycopgConnector(conninfo=lab.postgres.url))
+
+    @app.task(name="noop")
+    async def noop() -> None:
+        pass
+
+    async def run() -> float:
+        async with app.open_async():
+            await app.schema_manager.apply_schema_async()
+            for _ in range(0, jobs, 500):
+                await noop.batch_defer_async(*([{}] * 500))
+            began = time.monotonic()
+            await app.run_worker_async(wait=False, concurrency=16, install_signal_handlers=False)
+            return jobs / (time.monotonic() - began)
+
+    return asyncio.run(run())
+
+
+def _drain(left: "object", jobs: int, *, look_every: float = 0.02) -> float:
+    """Jobs per second between a tenth and all of them done: starting up is not measured."""
+    assert callable(left)
+    while (first := left()) > jobs * 0.9:
+        time.sleep(0.01)
+    began = time.monotonic()
+    while left() > 0:
+        time.sleep(look_every)
+    return float(first / (time.monotonic() - began))
+
+
+def _prefix() -> str:
+    from services.core.settings import get_settings
+
+    return get_settings().redis_prefix

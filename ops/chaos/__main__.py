@@ -1,0 +1,139 @@
+"""Run the stack under load while faults strike, then judge. Exit code 0: nothing lost, nothing doubled."""
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import psycopg
+
+from ops.chaos.faults import FAULTS
+from ops.chaos.verdict import CHECKS, missing, violations
+from ops.chaos.world import World
+
+
+def main() -> int:
+    """Parse, run, report."""
+    parser = argparse.ArgumentParser(prog="python -m ops.chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=12.0, help="how long faults strike")
+    parser.add_argument("--every", type=float, default=2.5, help="mean seconds between two faults")
+    parser.add_argument("--per-second", type=float, default=40.0, help="jobs enqueued per second")
+    parser.add_argument("--min-faults", type=int, default=0, help="fail when fewer struck")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--keep", action="store_true", help="keep the folder with the logs")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.randrange(1 << 30)
+
+    folder = Path(tempfile.mkdtemp(prefix="shopopti-chaos-"))
+    folder.chmod(0o755)
+    world = World(folder)
+    os.environ.update(world.environment)
+    try:
+        broken = _run(world, options, seed)
+    finally:
+        world.stop()
+    if broken or options.keep:
+        print(f"logs: {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"chaos: {len(CHECKS) + 1 - broken} passed, {broken} failed")
+    return 1 if broken else 0
+
+
+def _run(world: World, options: argparse.Namespace, seed: int) -> int:
+    _prepare(world)
+    from ops.chaos.load import Load  # reads the settings, which are known by now
+
+    print(f"chaos: seed {seed}, {options.minutes:g} minutes, a fault about every {options.every:g} s", flush=True)
+    world.start()
+    _wait_for_workers(world)
+    load = Load(per_second=options.per_second, seed=seed)
+    struck = _strike(world, random.Random(seed), options)
+    world.proxy.thaw()
+    load.stop()
+    settled = _settle(world, seconds=150)
+    with psycopg.connect(world.postgres.url, autocommit=True) as connection:
+        broken = violations(connection)
+        lost = missing(connection, [(merchant, key) for merchant, key in load.asked])
+        if lost:
+            broken["everything asked for is there, once"] = [tuple(pair) for pair in lost[:10]]
+        _report(connection, struck)
+    print(f"{world.started} process starts; {len(load.asked)} jobs asked for, {load.cancels} cancelled on the way")
+    print(f"settled {settled:.0f} s after the last fault\n")
+    if sum(struck.values()) < options.min_faults:
+        broken[f"at least {options.min_faults} faults struck"] = [(sum(struck.values()),)]
+    for promise, examples in broken.items():
+        print(f"VIOLATED: {promise}")
+        for example in examples:
+            print(f"    {example}")
+    return len(broken)
+
+
+def _prepare(world: World) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    from ops.lab import prepare
+    from services.core import db
+
+    command.upgrade(Config("alembic.ini"), "head")
+    with db.get_engine().begin() as connection:
+        prepare(connection)
+
+
+def _wait_for_workers(world: World) -> None:
+    until = time.monotonic() + 120
+    with psycopg.connect(world.postgres.url, autocommit=True) as connection:
+        while connection.execute("SELECT count(*) FROM queues WHERE consumed_at IS NOT NULL").fetchone() != (6,):
+            if time.monotonic() > until:
+                raise SystemExit(f"the workers did not come up; logs in {world.folder}")
+            time.sleep(0.2)
+
+
+def _strike(world: World, dice: random.Random, options: argparse.Namespace) -> Counter[str]:
+    struck: Counter[str] = Counter()
+    until = time.monotonic() + options.minutes * 60
+    while time.monotonic() < until:
+        time.sleep(dice.uniform(0.2, 1.8) * options.every)
+        fault = dice.choices(FAULTS, [fault.weight for fault in FAULTS])[0]
+        fault.do(world, dice)
+        struck[fault.name] += 1
+        print(f"  {sum(struck.values()):4d} {fault.name}", flush=True)
+    return struck
+
+
+def _settle(world: World, *, seconds: float) -> float:
+    """Wait until everything has ended and is counted. Returns how long that took."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        with psycopg.connect(world.postgres.url, autocommit=True) as connection:
+            left = connection.execute("SELECT count(*) FROM jobs WHERE ended_at IS NULL").fetchone()
+        if left == (0,):
+            time.sleep(6)  # a round of the statistics
+            return time.monotonic() - began
+        time.sleep(0.5)
+    return seconds
+
+
+def _report(connection: "psycopg.Connection[tuple[object, ...]]", struck: Counter[str]) -> None:
+    print(f"\n{sum(struck.values())} faults: " + ", ".join(f"{count} {name}" for name, count in struck.most_common()))
+    rows = connection.execute(
+        "SELECT kind, state, count(*), round(avg(claims), 2), max(attempt) FROM jobs GROUP BY 1, 2 ORDER BY 1, 2"
+    ).fetchall()
+    print(f"\n{'kind':<14}{'ended as':<12}{'jobs':>8}{'starts':>9}{'attempts ≤':>12}")
+    for kind, state, count, claims, attempt in rows:
+        print(f"{kind!s:<14}{state!s:<12}{count!s:>8}{claims!s:>9}{attempt!s:>12}")
+    rescued = connection.execute(
+        "SELECT reason, count(*) FROM job_events WHERE reason IN ('rescued', 'drained', 'poisoned')"
+        " GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    print("\n" + ", ".join(f"{count} {reason}" for reason, count in rescued))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Products and variants: merging staged drafts into them, and reading them."""

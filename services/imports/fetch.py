@@ -1,0 +1,72 @@
+"""Feeds at an address: checked before they are accepted, fetched by the worker, stored once."""
+
+import io
+import tempfile
+
+from services.core import http
+from services.core.crypto import decrypt
+from services.core.settings import get_settings
+from services.imports.receive import HashingReader
+from services.jobs import Run
+from services.models import Import
+from services.storage import get_storage
+
+FETCH_SECONDS = 600.0
+LOOK_UP_SECONDS = 3.0
+
+
+class _Fine(Exception):
+    """The look-up ends here: nothing speaks against the address, and nobody is to be called yet."""
+
+
+def check_address(url: str) -> None:
+    """Raise UrlNotAllowed or FetchFailed for an address that would certainly be refused when it is fetched.
+
+    It is judged by the client that will fetch it, which is stopped before it connects. A name that cannot be looked
+    up right now is let through: the worker asks again, with more patience.
+    """
+    private = get_settings().allow_private_addresses
+
+    def look_up(host: str, port: int) -> list[http.Address]:
+        addresses = http.resolve(host, port)
+        if private or all(map(http.is_public, addresses)):
+            raise _Fine
+        return addresses
+
+    try:
+        http.download(
+            url,
+            into=io.BytesIO(),
+            max_bytes=0,
+            deadline_seconds=LOOK_UP_SECONDS,
+            guard=http.Guard(resolve=look_up),
+        )
+    except http.FetchUnavailable:
+        return
+    except (http.UrlNotAllowed, http.FetchFailed) as error:
+        error.param = "url"
+        raise
+
+
+def fetch(run: Run, import_: Import) -> None:
+    """Fetch the import's address into the storage and note in its row what came. Done once: a retry finds it there.
+
+    Raises UrlNotAllowed, FetchFailed, FetchedTooLarge, FetchUnavailable, StorageAway, Stopped.
+    """
+    if import_.storage_key is not None or import_.url is None:
+        return
+    run.progress(0, None, "fetching")
+    url = import_.url if import_.url_secret is None else decrypt(import_.url_secret)
+    with tempfile.TemporaryFile(prefix="shopopti-") as file:
+        fetched = http.download(
+            url, into=file, max_bytes=get_settings().max_upload_bytes, deadline_seconds=FETCH_SECONDS
+        )
+        run.checkpoint()
+        file.seek(0)
+        reader = HashingReader(file)
+        key = get_storage().put(reader, merchant_id=import_.merchant_id, name=fetched.filename or "feed")
+    with run.transaction() as session:
+        row = session.get_one(Import, import_.id)
+        row.storage_key, row.filename = key, fetched.filename
+        row.sha256, row.bytes = reader.sha256, reader.bytes
+        row.etag, row.last_modified = fetched.etag, fetched.last_modified

@@ -1,0 +1,152 @@
+"""One import from its file to the catalogue. Whatever cut an attempt, the next one comes to the same end."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.catalog.merge import Merged, merge_range
+from services.core.errors import Unavailable
+from services.formats.base import FeedRefused, RowError
+from services.imports.fetch import fetch
+from services.imports.receive import FeedNotUsable
+from services.imports.row_errors import ErrorTally, record_errors
+from services.imports.staging import clear_drafts, is_staged, stage
+from services.jobs import Outcome, Run, Snooze
+from services.models import Import
+from services.storage import get_storage
+
+# Drafts a batch, measured on two cores with 100,000 rows: 2,000 → 16 % slower than 8,000, 20,000 → no faster. A batch
+# of 8,000 takes 0.5 s when everything is new, far from the 60 s of a statement, and is what a cancellation waits for.
+MERGE_ROWS = 8_000
+WAIT_SECONDS = 2.0
+
+
+class StagingLost(Unavailable):
+    """The staged rows went with a crash of the database; they will be read from the file again."""
+
+
+# One import of a source at a time, in the order they were asked for. The lock only guards the decision: whoever has
+# turn_at goes on until its job has ended.
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('import:' || :merchant_id || ':' || :source, 0))")
+_TAKE_TURN = text("""
+UPDATE imports SET turn_at = coalesce(turn_at, now())
+WHERE id = :id AND (turn_at IS NOT NULL AND finished_at IS NOT NULL OR NOT EXISTS (
+    SELECT FROM imports other JOIN jobs ON jobs.id = other.job_id
+    WHERE other.merchant_id = :merchant_id AND other.source = :source AND other.id <> :id
+      AND other.finished_at IS NULL AND jobs.state NOT IN ('succeeded', 'failed', 'cancelled')
+      AND (other.turn_at IS NOT NULL OR other.id < :id)))
+RETURNING true
+""")
+_ADD = text("""
+UPDATE imports SET apply_cursor = :upto, applied_rows = applied_rows + :rows,
+    products_created = products_created + :products_created, products_updated = products_updated + :products_updated,
+    products_unchanged = products_unchanged + :products_unchanged,
+    variants_created = variants_created + :variants_created, variants_updated = variants_updated + :variants_updated,
+    variants_unchanged = variants_unchanged + :variants_unchanged
+WHERE id = :id
+""")
+
+
+def run_import(run: Run, *, import_id: UUID) -> Outcome | None:
+    """Do what is left to do of an import; its last transaction also ends the job.
+
+    Snoozes while another import of the same source is at work. Raises FeedNotUsable, NoUsableRows, StagingLost, what
+    fetching and storage raise, and Stopped.
+    """
+    import_ = _take_turn(run, import_id)
+    if import_ is None:
+        return Snooze(WAIT_SECONDS, "behind_another_import")
+    fetch(run, import_)
+    with run.transaction() as session:
+        import_ = session.get_one(Import, import_id)
+        staged = is_staged(session, import_)
+    if not staged:
+        _stage(run, import_)
+    while _merge_next(run, import_id):
+        pass
+    return None
+
+
+def _take_turn(run: Run, import_id: UUID) -> Import | None:
+    with run.transaction() as session:
+        import_ = session.get_one(Import, import_id)
+        where = {"merchant_id": import_.merchant_id, "source": import_.source}
+        session.execute(_LOCK, {**where, "merchant_id": str(import_.merchant_id)})
+        taken = session.execute(_TAKE_TURN, {**where, "id": import_id}).scalar_one_or_none()
+        return import_ if taken else None
+
+
+def _stage(run: Run, import_: Import) -> None:
+    assert import_.storage_key is not None
+    with get_storage().open(import_.storage_key, merchant_id=import_.merchant_id) as file:
+        try:
+            stage(run, import_, file)
+        except FeedRefused as refused:
+            raise FeedNotUsable(refused) from refused
+
+
+def _merge_next(run: Run, import_id: UUID) -> bool:
+    """Merge one range of products; False when that was the last. Cursor, counts and rows are one transaction."""
+    with run.transaction() as session:
+        import_ = session.get_one(Import, import_id)
+        if import_.applied_rows < import_.staged_rows:
+            _merge(session, import_)
+        done, total = import_.applied_rows, import_.staged_rows
+        if done == total:
+            _finish(run, session, import_)
+    run.progress_report = (done, total, "updating the catalogue")
+    if not run.ended:
+        run.checkpoint()
+    return not run.ended
+
+
+def _merge(session: Session, import_: Import) -> None:
+    merged = merge_range(
+        session,
+        merchant_id=import_.merchant_id,
+        source=import_.source,
+        import_id=import_.id,
+        after=import_.apply_cursor or "",
+        rows=MERGE_ROWS,
+    )
+    if merged is None or import_.applied_rows + merged.rows > import_.staged_rows:
+        raise StagingLost(retry_after=1)
+    tally = ErrorTally(map(_repeated, merged.repeated))
+    record_errors(session, tally, merchant_id=import_.merchant_id, import_id=import_.id)
+    session.execute(_ADD, {"id": import_.id, **_counts(merged), "upto": merged.upto, "rows": merged.rows})
+    session.refresh(import_)
+
+
+def _finish(run: Run, session: Session, import_: Import) -> None:
+    clear_drafts(session, import_)
+    session.execute(text("UPDATE imports SET finished_at = now() WHERE id = :id"), {"id": import_.id})
+    run.finish(session, {"import_id": str(import_.id), **summary(import_)})
+
+
+def _repeated(found: Any) -> RowError:
+    what = f"variant {found.variant_key!r} of {found.product_key!r}" if found.variant_key else f"{found.product_key!r}"
+    reason = f"Lines {found.line} and {found.later_line} are both {what[:300]}; the later line was used."
+    return RowError(found.line, "duplicate_variant", None, (found.variant_key or found.product_key)[:200], reason)
+
+
+def _counts(merged: Merged) -> dict[str, int]:
+    return {name: getattr(merged, name) for name in COUNTS}
+
+
+COUNTS = (
+    *("products_created", "products_updated", "products_unchanged"),
+    *("variants_created", "variants_updated", "variants_unchanged"),
+)
+
+
+def summary(import_: Import) -> dict[str, Any]:
+    """What came of an import so far, as its job and the API tell it."""
+    return {
+        "rows": import_.rows,
+        "products": {name: getattr(import_, f"products_{name}") for name in ("created", "updated", "unchanged")},
+        "variants": {name: getattr(import_, f"variants_{name}") for name in ("created", "updated", "unchanged")},
+        "errors": import_.errors,
+        "warnings": import_.warnings,
+    }

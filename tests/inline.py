@@ -1,0 +1,92 @@
+"""A worker in the test's own thread: rings, claims, performs and ends one job as runner and relay would."""
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from services.core import db
+from services.core.settings import get_settings
+from services.jobs import KINDS, ledger
+from services.jobs.ledger import Claim
+from services.jobs.outcomes import Stopped
+from services.jobs.run import Run
+from workers.runner import ending_of, perform
+
+WORKER = "test:inline"
+
+
+def handler_of(kind: str) -> Any:
+    """The function registered for a kind of job."""
+    from workers.app import app
+
+    app.loader.import_default_modules()
+    return app.tasks[kind].run
+
+
+@functools.cache
+def connection() -> ledger.Connection:
+    """One connection for the ledger's own statements, kept for the whole run."""
+    return db.open_connection(get_settings())
+
+
+def claim(job_id: UUID, *, worker: str = WORKER) -> Claim:
+    """Ring and claim a job that is queued or scheduled, now. Fails the test when it is not to be had."""
+    with db.transaction(role="shopopti_ledger") as session:
+        session.execute(
+            text("UPDATE jobs SET state = 'queued', run_at = now() WHERE id = :id AND state = 'scheduled'"),
+            {"id": job_id},
+        )
+        session.execute(
+            text("UPDATE jobs SET rung_at = clock_timestamp() WHERE id = :id AND state = 'queued'"), {"id": job_id}
+        )
+    claims, _ = ledger.claim_and_finish(connection(), claim=[job_id], finish=[], worker=worker, lease_seconds=300)
+    assert claims, f"job {job_id} could not be claimed: {state_of(job_id)}"
+    return claims[0]
+
+
+def lose(job_id: UUID) -> None:
+    """What the relay does after the worker died without a word: the job is queued again."""
+    with db.transaction(role="shopopti_ledger") as session:
+        session.execute(
+            text(
+                "UPDATE jobs SET state = 'queued', reason = 'rescued', lease_until = NULL, rung_at = NULL"
+                " WHERE id = :id AND state = 'running'"
+            ),
+            {"id": job_id},
+        )
+
+
+def work(job_id: UUID, *, handler: Any = None, make_run: Callable[[Claim], Run] = Run) -> dict[str, Any]:
+    """Do one attempt at a job and write its ending. Returns the row's state, reason, result and error.
+
+    `make_run` may return a Run that misbehaves. A BaseException that is not Stopped leaves as it would leave a worker
+    that is killed: nothing is written, the job stays running until `lose`.
+    """
+    run = make_run(claim(job_id))
+    assert run.claim.kind in KINDS
+    outcome = perform(handler or handler_of(run.claim.kind), run)
+    if outcome is not None:
+        ledger.claim_and_finish(
+            connection(), claim=[], finish=[ending_of(run, outcome)], worker=WORKER, lease_seconds=300
+        )
+    return state_of(job_id)
+
+
+def state_of(job_id: UUID) -> dict[str, Any]:
+    """What the ledger says of a job."""
+    with db.transaction(role="shopopti_ledger") as session:
+        row = session.execute(
+            text("SELECT state, reason, attempt, result, error_code, error_message FROM jobs WHERE id = :id"),
+            {"id": job_id},
+        ).one()
+    found = dict(row._mapping)
+    if isinstance(found["result"], str):
+        found["result"] = json.loads(found["result"])
+    return found
+
+
+__all__ = ["Stopped", "claim", "connection", "handler_of", "lose", "state_of", "work"]

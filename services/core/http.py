@@ -288,7 +288,7 @@ def _decoded(chunks: Iterator[bytes], encoding: str | None) -> Iterator[bytes]:
             while data:
                 if unpacker is None:
                     unpacker = zlib.decompressobj(_window(encoding, data))
-                yield unpacker.decompress(data)
+                yield unpacker.decompress(data, 65_536)
                 data = unpacker.unconsumed_tail
                 if unpacker.eof:  # gzip files may be several, one after the other
                     data, unpacker = unpacker.unused_data, None
@@ -410,7 +410,7 @@ class _Stream(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """At least one byte, or nothing at the end."""
-        return self.inner.read(max_bytes, min(_left(self.deadline), timeout or READ_TIMEOUT_SECONDS))
+        return self.inner.read(max_bytes, timeout)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """All of it."""

@@ -54,8 +54,8 @@ NAMES: dict[str, str] = {
     "discontinued": "discontinued isdiscontinued enddeserie descatalogado auslaufartikel",
     "barcode": "barcode gtin ean gtinupceanorisbn gtinupc upcean eanupc eancode eannummer eannr ean13 ean8 gtin13 "
     "gtin14 gtin12 gtin8 upc upccode isbn isbn13 strichcode globaltradeitemnumber codebarre codebarres codigodebarras "
-    "codigobarras codiceabarre codiceean kodkreskowy kodean codeean carovykod streepjescode barcodeean штрихкод штрихкодean "
-    "европейскийштрихкод",
+    "codigobarras codiceabarre codiceean kodkreskowy kodean codeean carovykod streepjescode barcodeean штрихкод "
+    "штрихкодean европейскийштрихкод",
     "price": "price variantprice sellingprice salesprice retailprice unitprice currentprice ourprice grossprice "
     "netprice webprice shopprice baseprice regularprice preis verkaufspreis vk vkpreis stuckpreis einzelpreis "
     "bruttopreis nettopreis endpreis ladenpreis shoppreis regularerpreis normalpreis prix prixdevente prixvente "

@@ -121,7 +121,7 @@ class EventOut(BaseModel):
         return cls(
             status=event.state, reason=event.reason, attempt=event.attempt, error=error, run_ms=event.run_ms,
             at=event.at,
-        )  # type: ignore[arg-type]  # the table holds states only  # fmt: skip
+        )  # fmt: skip
 
 
 class WaitingOut(BaseModel):
@@ -169,7 +169,7 @@ class DurationsOut(BaseModel):
     def of(cls, row: stats.KindSummary, **more: Any) -> Self:
         """The sums in the words of the API."""
         shares = {f"p{percent}_ms": row.percentile(percent / 100) for percent in (50, 90, 95, 99)}
-        return cls(ended=dict(row.ended), **shares, **more)  # type: ignore[arg-type]
+        return cls(ended=dict(row.ended), **shares, **more)
 
 
 class QueueStatsOut(DurationsOut):
@@ -246,7 +246,7 @@ class BulkIn(JobFilterIn):
         return data
 
 
-def _filter(
+def _filter(  # noqa: PLR0917  # FastAPI calls it by name
     status: Annotated[list[str] | None, Query(description=f"Any of {', '.join(STATES)}.")] = None,
     kind: Annotated[list[str] | None, Query()] = None,
     queue: Annotated[list[str] | None, Query(description=f"Any of {', '.join(QUEUES)}.")] = None,
@@ -362,13 +362,15 @@ async def watch_jobs(request: Request, caller: EarlyCallerDep, last_event_id: La
 
 
 @router.get(
-    "/{id}/events",
+    "/{job_id}/events",
     response_class=EventSourceResponse,
     responses={**_STREAM, 204: {"description": "It has ended, and you know it."}},
 )
-async def watch_job(id: UUID, request: Request, caller: EarlyCallerDep, last_event_id: LastEventId = None) -> Response:
+async def watch_job(
+    job_id: UUID, request: Request, caller: EarlyCallerDep, last_event_id: LastEventId = None
+) -> Response:
     """One job, live. Begins with a `snapshot` (the job as in the list) and ends after the final `state`."""
-    return await _open(request, caller, id, last_event_id)
+    return await _open(request, caller, job_id, last_event_id)
 
 
 # -- Looking -------------------------------------------------------------------------------------------------------
@@ -417,10 +419,10 @@ def list_errors(session: SessionDep, caller: CallerDep, window: Window = "7d") -
     return ErrorGroupsOut(data=[ErrorGroupOut.model_validate(group) for group in groups])
 
 
-@router.get("/{id}")
-def get_job(id: UUID, session: SessionDep) -> JobDetailOut:
+@router.get("/{job_id}")
+def get_job(job_id: UUID, session: SessionDep) -> JobDetailOut:
     """One job, with its timeline and, while it waits, the reason."""
-    return _detail(session, queries.get_job(session, id))
+    return _detail(session, queries.get_job(session, job_id))
 
 
 def _detail(session: SessionDep, job: Job) -> JobDetailOut:
@@ -456,19 +458,19 @@ def _bulk(act: Any, session: SessionDep, body: BulkIn) -> BulkOut:
     return BulkOut(**done, left=done["matched"] if body.dry_run else max(0, done["matched"] - control.BULK_LIMIT))
 
 
-@router.post("/{id}/cancel", response_model=JobDetailOut)
-def cancel_job(id: UUID, session: SessionDep, caller: CallerDep, once: IdempotencyKey) -> Response:
+@router.post("/{job_id}/cancel", response_model=JobDetailOut)
+def cancel_job(job_id: UUID, session: SessionDep, caller: CallerDep, once: IdempotencyKey) -> Response:
     """Cancel a job and its children: at once while it waits, at its next checkpoint when it runs.
 
     409 with its `state` when it has ended.
     """
-    return once(session, {}, status=200, make=lambda: _detail(session, control.cancel_job(session, id)))
+    return once(session, {}, status=200, make=lambda: _detail(session, control.cancel_job(session, job_id)))
 
 
-@router.post("/{id}/retry", response_model=JobDetailOut)
-def retry_job(id: UUID, session: SessionDep, caller: CallerDep, once: IdempotencyKey) -> Response:
+@router.post("/{job_id}/retry", response_model=JobDetailOut)
+def retry_job(job_id: UUID, session: SessionDep, caller: CallerDep, once: IdempotencyKey) -> Response:
     """Queue a failed or cancelled job again, with all its attempts. A parent repeats the children that did not succeed.
 
     409 with its `state` when there is nothing to retry, or when another job holds its unique key.
     """
-    return once(session, {}, status=200, make=lambda: _detail(session, control.retry_job(session, id)))
+    return once(session, {}, status=200, make=lambda: _detail(session, control.retry_job(session, job_id)))

@@ -128,28 +128,28 @@ def create_schedule(
     return once(session, body, status=201, make=make)
 
 
-@router.get("/{id}")
-def get_schedule(id: UUID, session: SessionDep, fires: Fires = 5) -> ScheduleOut:
+@router.get("/{schedule_id}")
+def get_schedule(schedule_id: UUID, session: SessionDep, fires: Fires = 5) -> ScheduleOut:
     """One schedule."""
-    return ScheduleOut.of(schedules.get_schedule(session, id), fires=fires)
+    return ScheduleOut.of(schedules.get_schedule(session, schedule_id), fires=fires)
 
 
-@router.patch("/{id}")
+@router.patch("/{schedule_id}")
 def update_schedule(
-    id: UUID, body: SchedulePatch, session: SessionDep, caller: CallerDep, fires: Fires = 5
+    schedule_id: UUID, body: SchedulePatch, session: SessionDep, caller: CallerDep, fires: Fires = 5
 ) -> ScheduleOut:
     """Change a schedule. A new rhythm, or enabling it again, counts from now: nothing before it was missed."""
-    changed = schedules.update_schedule(session, id, body.model_dump(exclude_unset=True))
+    changed = schedules.update_schedule(session, schedule_id, body.model_dump(exclude_unset=True))
     return ScheduleOut.of(changed, fires=fires)
 
 
-@router.delete("/{id}", status_code=204)
-def delete_schedule(id: UUID, session: SessionDep, caller: CallerDep) -> None:
+@router.delete("/{schedule_id}", status_code=204)
+def delete_schedule(schedule_id: UUID, session: SessionDep, caller: CallerDep) -> None:
     """Forget a schedule. Its jobs stay."""
-    schedules.delete_schedule(session, id)
+    schedules.delete_schedule(session, schedule_id)
 
 
-@router.post("/{id}/run-now", status_code=202, response_model=RunOut)
-def run_now(id: UUID, session: SessionDep, caller: CallerDep, once: IdempotencyKey) -> Response:
+@router.post("/{schedule_id}/run-now", status_code=202, response_model=RunOut)
+def run_now(schedule_id: UUID, session: SessionDep, caller: CallerDep, once: IdempotencyKey) -> Response:
     """Run it once now, beside its rhythm. 409 with the `job_id` while one runs that it may not overlap."""
-    return once(session, {}, status=202, make=lambda: RunOut(job_id=schedules.run_now(session, id)))
+    return once(session, {}, status=202, make=lambda: RunOut(job_id=schedules.run_now(session, schedule_id)))

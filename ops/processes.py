@@ -19,6 +19,7 @@ from honcho.process import Popen, Process
 from ops.terminal import Terminal
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+PROCFILE = REPOSITORY / "Procfile"
 
 
 class Stack(Manager):  # type: ignore[misc]
@@ -28,14 +29,14 @@ class Stack(Manager):  # type: ignore[misc]
     the middle of a job), and what is running gets `drain` seconds before SIGKILL.
     """
 
-    def __init__(self, terminal: Terminal, *, env: Mapping[str, str], drain: float) -> None:
+    def __init__(self, terminal: Terminal, *, env: Mapping[str, str], drain: float, procfile: Path = PROCFILE) -> None:
         super().__init__(Printer(terminal))
         self._process_ctor = _Process
         self._procmgr = _Signals()
         self._terminal = terminal
         self._drain = drain
         self._stop_requests = 0
-        for name, command in parse_procfile((REPOSITORY / "Procfile").read_text()).processes.items():
+        for name, command in parse_procfile(procfile.read_text()).processes.items():
             # exec: the process takes the shell's place, so that the signal reaches it.
             self.add_process(name, f"exec {command}", env=dict(env), cwd=str(REPOSITORY))
 

@@ -14,7 +14,12 @@ TASK_MODULES = ("tasks.imports", "workers.ping")
 
 settings = get_settings()
 
-app = Celery("shopopti", task_cls="workers.runner:JobTask", include=[*TASK_MODULES, *settings.extra_task_modules], broker=settings.redis_url)
+app = Celery(
+    "shopopti",
+    task_cls="workers.runner:JobTask",
+    include=[*TASK_MODULES, *settings.extra_task_modules],
+    broker=settings.redis_url,
+)
 
 _exchange = Exchange("jobs", type="direct")
 

@@ -102,12 +102,12 @@ class Relay:
                 self.listener = db.open_connection(self.settings)
                 self.listener.execute("LISTEN shopopti_jobs")
         began = time.monotonic()
-        self._upkeep(self.connection, began)
         waiting = dispatch.queues_with_work(self.connection)
         for queue in waiting:
             self._fill(self.connection, queue)
+        promoted = self._upkeep(self.connection, began)
         self.lag = time.monotonic() - began
-        self._wait(BUSY if waiting else IDLE)
+        self._wait(BUSY if waiting or promoted else IDLE)
 
     def _fill(self, connection: Connection, queue: str) -> None:
         """Ring the next jobs of a queue, up to its window."""
@@ -148,15 +148,16 @@ class Relay:
             **options,
         )
 
-    def _upkeep(self, connection: Connection, moment: float) -> None:
+    def _upkeep(self, connection: Connection, moment: float) -> int:
+        """Whatever else is due. Returns how many scheduled jobs have become ready to ring."""
         for name, every in UPKEEP.items():
             if moment - self.last[name] >= every:
                 self.last[name] = moment
                 getattr(self, f"_{name}")(connection)
-        dispatch.promote(connection)
         if moment - self.pinged >= PING_EVERY:
             self.pinged = moment
             self._ping()
+        return dispatch.promote(connection)
 
     def _rescue(self, connection: Connection) -> None:
         rescued = dispatch.rescue(connection)

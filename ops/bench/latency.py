@@ -63,7 +63,7 @@ def list_pages(lab: Lab, headers: dict[str, str], requests: int) -> dict[str, li
     filters = {
         "all": "",
         "status=failed": "&status=failed",
-        "kind": "&kind=lab_nap",
+        "kind": "&kind=import_csv_products",
         "status and queue": "&status=succeeded&queue=sync",
     }
     connection = http.client.HTTPConnection(LOOPBACK, lab.api_port)
@@ -88,7 +88,7 @@ def fill_history(lab: Lab, merchant_id: UUID, jobs: int) -> None:
             INSERT INTO jobs (id, merchant_id, kind, queue, args, state, reason, created_at, started_at, ended_at)
             SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7'
                     || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
-                %s, CASE WHEN n %% 50 = 0 THEN 'lab_nap' ELSE 'lab_noop' END,
+                %s, CASE WHEN n %% 50 = 0 THEN 'import_csv_products' ELSE 'lab_noop' END,
                 CASE WHEN n %% 3 = 0 THEN 'sync' ELSE 'orders' END, '{}',
                 CASE WHEN n %% 200 = 0 THEN 'failed' ELSE 'succeeded' END, 'done', at, at, at
             FROM (SELECT n, now() - make_interval(secs => %s - n) AS at FROM generate_series(1, %s) n) rows

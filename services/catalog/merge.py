@@ -2,7 +2,7 @@
 
 What a draft does not say (None) leaves what is known. A row that would stay the same is not written at all, so its
 version, its `updated_at` and its place on disk stay too. The caller sees to it that one import of a source runs at a
-time; rows written by somebody else meanwhile make a unique constraint fail, and the range is merged again.
+time: two at once would be harmless row by row, but leave a mixture.
 """
 
 from dataclasses import dataclass
@@ -43,6 +43,15 @@ class Merged:
 # Without them a sort of one range goes to disk, and a plan made while the tables were empty is kept when they are not.
 _SET_UP = text("SELECT set_config('work_mem', '64MB', true), set_config('plan_cache_mode', 'force_custom_plan', true)")
 
+# Each row looks itself up in a unique index, whatever the planner believes. Its statistics do not know a merchant
+# whose first import this is: with the id as a constant it expects one row, and scans 100,000 instead, once per draft.
+# LIMIT keeps the look-up apart from the join; in a subquery the id is nobody in particular, but somebody usual.
+_MERCHANT = "(SELECT CAST(:merchant_id AS uuid))"
+_PRODUCT = f"""
+LATERAL (SELECT * FROM products WHERE merchant_id = {_MERCHANT} AND source = (SELECT CAST(:source AS text))
+         AND key = {{key}} LIMIT 1) p
+"""
+
 _RANGE_END = text("""
 SELECT max(product_key) FROM (
     SELECT product_key FROM import_drafts
@@ -77,7 +86,7 @@ WITH resolved AS MATERIALIZED (
     FROM (SELECT * FROM {_DRAFTS} ORDER BY product_key, line) drafts
     GROUP BY product_key
 ),
-said AS (
+said AS MATERIALIZED (
     SELECT key, rows, title, description, brand, category, string_to_array(tags, ',') AS tags, status,
         string_to_array(option_names, E'\\n') AS option_names,
         CASE WHEN cardinality(image_lists) = 1 THEN string_to_array(image_lists[1], E'\\n')
@@ -110,21 +119,17 @@ diff AS MATERIALIZED (
             OR said.tags <> p.tags OR said.status <> p.status OR said.images <> p.images
             OR said.option_names <> p.option_names
         ) IS TRUE AS changed
-    FROM said LEFT JOIN products p
-        ON p.merchant_id = :merchant_id AND p.source = :source AND p.key = said.key
+    FROM said LEFT JOIN {_PRODUCT.format(key="said.key")} ON true
 ),
-created AS (
-    INSERT INTO products
+written AS (
+    INSERT INTO products AS p
         (id, merchant_id, source, key, title, description, brand, category, tags, status, images, option_names)
     SELECT {_ID}, :merchant_id, :source, key, title, description, brand, category, tags, status, images, option_names
-    FROM diff WHERE id IS NULL
-),
-updated AS (
-    UPDATE products p SET
-        title = diff.title, description = diff.description, brand = diff.brand, category = diff.category,
-        tags = diff.tags, status = diff.status, images = diff.images, option_names = diff.option_names,
-        version = p.version + 1, updated_at = now()
-    FROM diff WHERE p.id = diff.id AND diff.changed
+    FROM diff WHERE id IS NULL OR changed
+    ON CONFLICT (merchant_id, source, key) DO UPDATE SET
+        title = excluded.title, description = excluded.description, brand = excluded.brand,
+        category = excluded.category, tags = excluded.tags, status = excluded.status, images = excluded.images,
+        option_names = excluded.option_names, version = p.version + 1, updated_at = now()
 )
 SELECT coalesce(sum(rows), 0)::int, count(*) FILTER (WHERE id IS NULL), count(*) FILTER (WHERE changed),
     count(*) FILTER (WHERE id IS NOT NULL AND NOT changed)
@@ -142,12 +147,11 @@ WITH drafts AS MATERIALIZED (
         lead(line) OVER (PARTITION BY product_key, variant_key ORDER BY line) AS later_line
     FROM {_DRAFTS} AND variant_key IS NOT NULL
 ),
-said AS (
+said AS MATERIALIZED (
     SELECT drafts.*, p.id AS product_id,
         jsonb_object((coalesce(names, p.option_names) || (ARRAY['Option 1', 'Option 2', 'Option 3'])
             [cardinality(coalesce(names, p.option_names)) + 1:])[1:cardinality(given)], given) AS options
-    FROM drafts JOIN products p
-        ON p.merchant_id = :merchant_id AND p.source = :source AND p.key = drafts.product_key
+    FROM drafts CROSS JOIN {_PRODUCT.format(key="drafts.product_key")}
     WHERE later_line IS NULL
 ),
 diff AS MATERIALIZED (
@@ -174,22 +178,22 @@ diff AS MATERIALIZED (
             OR said.weight_grams IS DISTINCT FROM v.weight_grams AND said.weight_grams IS NOT NULL
             OR said.image_url IS DISTINCT FROM v.image_url AND said.image_url IS NOT NULL
         ) IS TRUE AS changed
-    FROM said LEFT JOIN variants v
-        ON v.merchant_id = :merchant_id AND v.product_id = said.product_id AND v.key = said.variant_key
+    FROM said LEFT JOIN LATERAL (
+        SELECT * FROM variants
+        WHERE merchant_id = {_MERCHANT} AND product_id = said.product_id AND key = said.variant_key LIMIT 1
+    ) v ON true
 ),
-created AS (
-    INSERT INTO variants (id, merchant_id, product_id, key, position, sku, barcode, options, price, compare_at_price,
-        cost, currency, stock, weight_grams, image_url)
-    SELECT {_ID}, :merchant_id, product_id, key, position, sku, barcode, options, price, compare_at_price,
-        cost, currency, stock, weight_grams, image_url
-    FROM diff WHERE id IS NULL
-),
-updated AS (
-    UPDATE variants v SET
-        sku = diff.sku, barcode = diff.barcode, options = diff.options, price = diff.price,
-        compare_at_price = diff.compare_at_price, cost = diff.cost, currency = diff.currency, stock = diff.stock,
-        weight_grams = diff.weight_grams, image_url = diff.image_url, version = v.version + 1, updated_at = now()
-    FROM diff WHERE v.id = diff.id AND diff.changed
+written AS (
+    INSERT INTO variants AS v (id, merchant_id, product_id, key, position, sku, barcode, options, price,
+        compare_at_price, cost, currency, stock, weight_grams, image_url)
+    SELECT {_ID}, :merchant_id, product_id, key, position, sku, barcode, options, price,
+        compare_at_price, cost, currency, stock, weight_grams, image_url
+    FROM diff WHERE id IS NULL OR changed
+    ON CONFLICT (merchant_id, product_id, key) DO UPDATE SET
+        sku = excluded.sku, barcode = excluded.barcode, options = excluded.options, price = excluded.price,
+        compare_at_price = excluded.compare_at_price, cost = excluded.cost, currency = excluded.currency,
+        stock = excluded.stock, weight_grams = excluded.weight_grams, image_url = excluded.image_url,
+        version = v.version + 1, updated_at = now()
 )
 SELECT count(*) FILTER (WHERE id IS NULL), count(*) FILTER (WHERE changed),
     count(*) FILTER (WHERE id IS NOT NULL AND NOT changed),

@@ -410,7 +410,7 @@ class _Stream(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """At least one byte, or nothing at the end."""
-        return self.inner.read(max_bytes, timeout)
+        return self.inner.read(max_bytes, min(_left(self.deadline), timeout or READ_TIMEOUT_SECONDS))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """All of it."""

@@ -15,6 +15,8 @@ from psycopg.rows import TupleRow
 
 Connection = psycopg.Connection[TupleRow]
 
+STALL_SECONDS = 15.0  # the longest a statement on the ledger may take; leases are longer
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -196,6 +198,9 @@ def unring(connection: Connection, ids: Sequence[UUID]) -> None:
 
 
 def begin(connection: Connection) -> None:
-    """Open a transaction as the ledger role."""
+    """Open a transaction as the ledger role, in which no statement may hang: a stalled one raises QueryCanceled."""
     connection.execute("BEGIN")
-    connection.execute("SET LOCAL ROLE shopopti_ledger")
+    connection.execute(
+        "SELECT set_config('role', 'shopopti_ledger', true), set_config('statement_timeout', %s, true)",
+        (f"{STALL_SECONDS * 1000:.0f}",),
+    )

@@ -15,7 +15,6 @@ from services.core.settings import get_settings
 from services.jobs.states import ENDED
 from services.models import Job, JobEvent, JobStat, MerchantCap, Queue
 
-
 ID_SLACK = timedelta(hours=1)
 
 

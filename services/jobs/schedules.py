@@ -4,6 +4,7 @@ A cron expression names times on the merchant's wall clock; docs/jobs.md tells m
 a year when the clock is moved, `Cron.after` says it in code. An interval counts elapsed time and knows no such days.
 """
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -233,7 +234,9 @@ def create_schedule(
         interval_seconds=interval_seconds, time_zone=time_zone, misfire=misfire, overlap=overlap, enabled=enabled,
     )  # fmt: skip
     _start_over(schedule)
-    _write(session, schedule)
+    with _writing(session):
+        session.add(schedule)
+    session.refresh(schedule)
     return schedule
 
 
@@ -249,18 +252,19 @@ def update_schedule(session: Session, id_: UUID, changes: Mapping[str, Any]) -> 
         changes.setdefault("interval_seconds", None)
     if changes.get("interval_seconds") is not None:
         changes.setdefault("cron", None)
-    if "args" in changes:
-        changes["args"] = decode(schedule.kind, changes["args"]).model_dump(mode="json")
-    changed = {field for field, value in changes.items() if getattr(schedule, field) != value}
-    if "overlap" in changed and changes["overlap"] == "skip":
-        session.execute(_CLAIM_TURN, {"key": turn_of(schedule), "schedule_id": schedule.id})
-    for field in changed:
-        setattr(schedule, field, changes[field])
-    if schedule.enabled and "enabled" in changed:
-        decode(schedule.kind, schedule.args)
-    if changed & {"cron", "interval_seconds", "time_zone"} or (schedule.enabled and "enabled" in changed):
-        _start_over(schedule)
-    _write(session, schedule)
+    with _writing(session):
+        if "args" in changes:
+            changes["args"] = decode(schedule.kind, changes["args"]).model_dump(mode="json")
+        changed = {field for field, value in changes.items() if getattr(schedule, field) != value}
+        for field in changed:
+            setattr(schedule, field, changes[field])
+        if schedule.enabled and "enabled" in changed:
+            decode(schedule.kind, schedule.args)
+        if changed & {"cron", "interval_seconds", "time_zone"} or (schedule.enabled and "enabled" in changed):
+            _start_over(schedule)
+        if "overlap" in changed and schedule.overlap == "skip":
+            session.execute(_CLAIM_TURN, {"key": turn_of(schedule), "schedule_id": schedule.id})
+    session.refresh(schedule)
     return schedule
 
 
@@ -349,15 +353,16 @@ def _start_over(schedule: Schedule) -> None:
     schedule.next_fire_at = rhythm_of(schedule).after(moment)
 
 
-def _write(session: Session, schedule: Schedule) -> None:
+@contextlib.contextmanager
+def _writing(session: Session) -> Iterator[None]:
+    """A savepoint: what is refused inside leaves neither the row nor the object changed."""
     try:
         with session.begin_nested():
-            session.add(schedule)
+            yield
     except IntegrityError as error:
         if getattr(getattr(error.orig, "diag", None), "constraint_name", "") == "schedules_merchant_id_name_key":
             raise ScheduleNameTaken(param="name") from None
         raise
-    session.refresh(schedule)
 
 
 # -- Firing --------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -38,14 +38,18 @@ class Membership:
     role: Role
 
 
+# Text, not select(): this runs with every request, and building the expression costs more than sending it.
+_MEMBERSHIPS = text("""
+SELECT merchants.id, merchants.name, members.role
+FROM members JOIN merchants ON merchants.id = members.merchant_id
+WHERE members.user_id = :user_id
+ORDER BY (merchants.founder_user_id = :user_id) DESC NULLS LAST, members.created_at, merchants.id
+""")
+
+
 def memberships(session: Session, *, user_id: UUID) -> list[Membership]:
     """Every merchant the user belongs to, the one they founded first, then by age of the membership."""
-    rows = session.execute(
-        select(Merchant.id, Merchant.name, Member.role)
-        .join(Member, Member.merchant_id == Merchant.id)
-        .where(Member.user_id == user_id)
-        .order_by((Merchant.founder_user_id == user_id).desc().nulls_last(), Member.created_at, Merchant.id)
-    )
+    rows = session.execute(_MEMBERSHIPS, {"user_id": user_id})
     return [Membership(id_, name, cast(Role, role)) for id_, name, role in rows]
 
 

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import threading
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -201,7 +202,7 @@ def test_addresses_that_are_not_public(host):
 
 
 @pytest.mark.parametrize(
-    "address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "2a00:1450:4001::1", "64:ff9b::808:808"]
+    "address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "2a00:1450:4001::1", "64:ff9b::808:808", "::ffff:8.8.8.8"]
 )
 def test_public_addresses_are_public(address):
     assert is_public(ipaddress.ip_address(address))
@@ -361,8 +362,13 @@ def test_a_length_over_the_limit_is_not_even_read(serve):
 def test_a_bomb_is_defused(serve, encoding):
     bomb = (gzip.compress if encoding == "gzip" else zlib.compress)(bytes(50_000_000))
     server = serve(reply(bomb, Content_Encoding=encoding))
-    with pytest.raises(FetchedTooLarge):
-        fetch(f"http://feed.test:{server.port}/", max_bytes=1_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FetchedTooLarge):
+            fetch(f"http://feed.test:{server.port}/", max_bytes=1_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

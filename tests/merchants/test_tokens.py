@@ -151,6 +151,13 @@ def test_the_worked_es256_vector(supabase, keys, key_server):
     assert (user.email, user.display_name) == ("user@example.com", "John Doe")
 
 
+def test_a_project_that_still_has_its_old_secret_takes_both_kinds(supabase, settings, keys, key_server):
+    key_server.document = {"keys": [VECTOR_KEY]}
+    both = supabase.model_copy(update={"jwt_secret": settings.jwt_secret})
+    for token in (VECTOR_ES256, VECTOR_HS256):
+        assert authenticate(token, settings=both, keys=keys).email == "user@example.com"
+
+
 def test_the_worked_hs256_vector(settings, keys):
     legacy = settings.model_copy(update={"supabase_url": SUPABASE, "jwt_issuer": f"{SUPABASE}/auth/v1"})
     user = authenticate(VECTOR_HS256, settings=legacy, keys=keys)

@@ -115,6 +115,13 @@ def test_ten_thousand_jobs_of_one_merchant_do_not_hold_up_another(stack: Stack, 
     stack.query("DELETE FROM jobs WHERE merchant_id = %s AND state = 'queued' RETURNING 1", shop)
 
 
+def test_work_that_never_reports_is_not_taken_for_dead(stack: Stack, shop: UUID) -> None:
+    """FACTS: a false alarm killed live work. The process renews the lease (3 s here), whatever the job does."""
+    id_ = stack.put(shop, LabStubborn(seconds=5))
+    assert stack.wait_ended(id_) == ["succeeded"]
+    assert stack.query("SELECT attempt, claims FROM jobs WHERE id = %s", id_) == [(1, 1)]
+
+
 def test_a_killed_worker_loses_nothing(stack: Stack, shop: UUID) -> None:
     ids = stack.put_many(shop, [LabEffect(seconds=0.3) for _ in range(40)])
     stack.wait_for(lambda: stack.query("SELECT count(*) > 3 FROM jobs WHERE state = 'running'") == [(True,)])

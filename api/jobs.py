@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
-from fastapi.sse import EventSourceResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.deps import CallerDep, EarlyCallerDep, IdempotencyKey, PageDep, SessionDep
@@ -316,8 +315,13 @@ LastEventId = Annotated[
 ]
 
 
-class EventStream(EventSourceResponse):
-    """A stream on its way out. Whatever happens to the connection, nobody is listened for afterwards."""
+class EventStream(StreamingResponse):
+    """A stream on its way out. Whatever happens to the connection, nobody is listened for afterwards.
+
+    Not FastAPI's EventSourceResponse: its generators can no longer say 404 or 204, and it encodes per listener.
+    """
+
+    media_type = "text/event-stream"
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream.chunks(), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
@@ -355,7 +359,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/events", response_class=EventSourceResponse, responses=_STREAM)
+@router.get("/events", response_class=StreamingResponse, responses=_STREAM)
 async def watch_jobs(request: Request, caller: EarlyCallerDep, last_event_id: LastEventId = None) -> Response:
     """All the merchant's jobs, live. Begins with `ready`, whose id is where you are."""
     return await _open(request, caller, None, last_event_id)
@@ -363,7 +367,7 @@ async def watch_jobs(request: Request, caller: EarlyCallerDep, last_event_id: La
 
 @router.get(
     "/{job_id}/events",
-    response_class=EventSourceResponse,
+    response_class=StreamingResponse,
     responses={**_STREAM, 204: {"description": "It has ended, and you know it."}},
 )
 async def watch_job(

@@ -37,7 +37,7 @@ CREATE TABLE idempotency_keys (
     expires_at timestamptz NOT NULL,
     CONSTRAINT idempotency_keys_pkey PRIMARY KEY (merchant_id, key)
 );
-CREATE INDEX idempotency_keys_created_at_idx ON idempotency_keys (created_at);
+CREATE INDEX idempotency_keys_expires_at_idx ON idempotency_keys (expires_at);
 """
 
 LEDGER = """

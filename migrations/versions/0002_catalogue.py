@@ -9,16 +9,18 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# What a product is found by: the words of its title, brand, category and tags, cut at punctuation as the search cuts
-# what is asked for. The merchant's id is one of the words: a search asks for it too, so that the index alone tells
-# one merchant's shirts from everybody's.
+# What a product is found by: the words of its title, brand, category and tags. The parser would keep file names, hosts
+# and compounds together, so they are taken apart first, as services/catalog/queries.py does with what is asked for.
+# The merchant's id is one of the words: a search asks for it too, so that the index alone tells one merchant's shirts
+# from everybody's.
 SEARCH = """
 CREATE FUNCTION product_search(merchant_id uuid, title text, brand text, category text, tags text[])
 RETURNS tsvector LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
-    RETURN pg_catalog.to_tsvector('pg_catalog.simple'::pg_catalog.regconfig, pg_catalog.translate(
-            pg_catalog.left(pg_catalog.concat_ws(' ', title, brand, category, pg_catalog.array_to_string(tags, ' ')), 4000),
-            '-_/.,:;()[]{}"''&+@#*|<>=!?%~\\', pg_catalog.repeat(' ', 31)))
+    RETURN pg_catalog.to_tsvector('pg_catalog.simple'::pg_catalog.regconfig,
+            pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
+                pg_catalog.left(pg_catalog.concat_ws(' ', title, brand, category,
+                    pg_catalog.array_to_string(tags, ' ')), 4000), '-', ' '), '/', ' '), '.', ' '))
         OPERATOR(pg_catalog.||) pg_catalog.array_to_tsvector(ARRAY[merchant_id::text]);
 END $$;
 """

@@ -204,6 +204,12 @@ WITH gone AS (
 DELETE FROM job_events USING gone WHERE job_events.job_id = gone.id
 """
 
+_FORGET_KEYS = """
+DELETE FROM idempotency_keys WHERE (merchant_id, key) IN (
+    SELECT merchant_id, key FROM idempotency_keys WHERE expires_at < now()
+    ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED)
+"""
+
 
 def promote(connection: Connection, *, limit: int = 1000) -> int:
     """Queue the scheduled jobs whose time has come. Returns how many."""
@@ -267,7 +273,8 @@ def settle_parents(connection: Connection, *, limit: int = 500) -> int:
 
 
 def forget(connection: Connection, *, days: int, limit: int = 1000) -> int:
-    """Delete jobs that ended long ago, with their timelines. Returns how many events went."""
+    """Delete jobs that ended long ago, with their timelines, and expired idempotency keys. Returns events deleted."""
+    _run(connection, _FORGET_KEYS, (limit,))
     return _run(connection, _FORGET, {"days": days, "limit": limit})
 
 

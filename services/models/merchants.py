@@ -41,7 +41,7 @@ class IdempotencyKey(Base):
     """The answer a POST got, kept so that the same request sent again gets the same answer."""
 
     __tablename__ = "idempotency_keys"
-    __table_args__ = (Index("idempotency_keys_created_at_idx", "created_at"),)
+    __table_args__ = (Index("idempotency_keys_expires_at_idx", "expires_at"),)
 
     merchant_id: Mapped[MerchantId] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)

@@ -26,10 +26,18 @@ class StorageNotConfigured(Unavailable):
     """There is nowhere to keep files: set STORAGE_FOLDER, or SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY."""
 
 
+class Readable(Protocol):
+    """All that `put` needs of a stream."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
+        ...
+
+
 class Storage(Protocol):
     """Files of merchants. A file is never changed: every `put` makes a new key."""
 
-    def put(self, stream: BinaryIO, *, merchant_id: UUID, name: str) -> str:
+    def put(self, stream: Readable, *, merchant_id: UUID, name: str) -> str:
         """Keep what is left to read of the stream; returns its key. Raises StorageAway, FileTooLarge."""
         ...
 

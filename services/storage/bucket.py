@@ -16,7 +16,7 @@ from uuid import UUID
 
 import tenacity
 
-from services.storage.base import FileMissing, FileTooLarge, StorageAway, checked, new_key
+from services.storage.base import FileMissing, FileTooLarge, Readable, StorageAway, checked, new_key
 
 if TYPE_CHECKING:
     import httpx
@@ -56,7 +56,7 @@ class BucketStorage:
         if self._client is not None:
             self._client.http.close()
 
-    def put(self, stream: BinaryIO, *, merchant_id: UUID, name: str) -> str:
+    def put(self, stream: Readable, *, merchant_id: UUID, name: str) -> str:
         """Upload from a temporary file, so that a try that breaks can be repeated. See `Storage`."""
         key = new_key(merchant_id, name)
         with tempfile.NamedTemporaryFile(prefix="shopopti-") as copy:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
-from services.storage.base import FileMissing, StorageAway, checked, new_key
+from services.storage.base import FileMissing, Readable, StorageAway, checked, new_key
 
 
 class FolderStorage:
@@ -17,7 +17,7 @@ class FolderStorage:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def put(self, stream: BinaryIO, *, merchant_id: UUID, name: str) -> str:
+    def put(self, stream: Readable, *, merchant_id: UUID, name: str) -> str:
         """Write beside, flush to the disk, rename. See `Storage`."""
         key = new_key(merchant_id, name)
         path = self._folder / key

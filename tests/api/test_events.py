@@ -1,0 +1,588 @@
+"""Live updates over a real server: in order, each once, from where one left off, whoever and how many listen."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+
+from api.app import create_app
+from services.core import db
+from services.jobs import enqueue, stream
+from services.jobs.events import Cursor, Visible
+from services.jobs.ledger import Ending, write_progress
+from services.jobs.stream import Hub
+from tests.conftest import ROOT, headers_for, make_merchant, serving
+from tests.jobs.conftest import TestWork, finish, owner, put, start
+
+
+@dataclass
+class Event:
+    """One server-sent event, or a comment (`event` is then ":")."""
+
+    event: str
+    data: Any
+    id: str | None
+
+
+class Listener:
+    """An open stream."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self.last: str | None = None
+        self._lines = response.iter_lines()
+
+    def next(self, *, comments: bool = False) -> Event | None:
+        """The next event; None when the stream has ended."""
+        fields: dict[str, str] = {}
+        for line in self._lines:
+            if line.startswith(":"):
+                if comments:
+                    return Event(":", line[1:].strip(), None)
+            elif line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif fields:
+                self.last = fields.get("id", self.last)
+                return Event(fields["event"], json.loads(fields["data"]), fields.get("id"))
+        return None
+
+    def take(self, count: int) -> list[Event]:
+        """So many events."""
+        found = [self.next() for _ in range(count)]
+        assert None not in found, found
+        return found  # type: ignore[return-value]
+
+    def rest(self) -> list[Event]:
+        """All until the stream ends."""
+        return list(iter(self.next, None))
+
+
+@contextmanager
+def listening(url: str, headers: dict[str, str], last: str | None = None) -> Iterator[Listener]:
+    """Open a stream that must be there."""
+    sent = headers if last is None else {**headers, "Last-Event-ID": last}
+    with httpx.stream("GET", url, headers=sent, timeout=20) as response:
+        assert response.status_code == 200, response.read()
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["cache-control"] == "no-cache"
+        yield Listener(response)
+
+
+@pytest.fixture(scope="module")
+def app():
+    """An application of this module's own: its hub can be looked at."""
+    return create_app()
+
+
+@pytest.fixture(scope="module")
+def url(app):
+    """Its address."""
+    with serving(app) as address:
+        yield f"{address}/api/v1/jobs"
+
+
+@pytest.fixture
+def headers(merchant):
+    """Of an owner of `merchant`."""
+    return headers_for(merchant)
+
+
+@pytest.fixture
+def ledger():
+    """A kept connection."""
+    with db.open_connection(db.get_settings()) as connection:
+        yield connection
+
+
+def events_of(**where: Any) -> list[tuple[str, str, str]]:
+    """(id on the wire, state, reason) from the table, in the order of the wire."""
+    [(column, value)] = where.items()
+    with owner() as connection:
+        found = connection.execute(
+            f"SELECT xid || '-' || id, state, reason FROM job_events WHERE {column} = %s ORDER BY xid, id", (value,)
+        )
+        return found.fetchall()
+
+
+def told(events: list[Event]) -> list[tuple[str | None, str, str]]:
+    """The same of state events that were heard."""
+    return [(event.id, event.data["status"], event.data["reason"]) for event in events if event.event == "state"]
+
+
+def run_through(ledger: Any, job_id: uuid.UUID) -> None:
+    """Claim a job and end it well."""
+    [claim] = start(ledger, job_id)
+    finish(ledger, Ending(job_id, claim.claims, "succeeded", "done"))
+
+
+def test_a_job_from_its_snapshot_to_its_end(url, headers, merchant, ledger):
+    job_id = put(merchant, TestWork(n=3))
+    with listening(f"{url}/{job_id}/events", headers) as listener:
+        [snapshot] = listener.take(1)
+        assert snapshot.event == "snapshot"
+        assert snapshot.data == httpx.get(url, headers=headers).json()["data"][0]
+        assert (snapshot.data["id"], snapshot.data["status"]) == (str(job_id), "queued")
+        run_through(ledger, job_id)
+        heard = listener.rest()
+    assert told(heard) == events_of(job_id=job_id)[1:]
+    [running, succeeded] = heard
+    assert running.data == {
+        "seq": int(running.id.split("-")[1]), "job_id": str(job_id), "kind": "test_work", "queue": "sync",
+        "status": "running", "reason": "claimed", "attempt": 1, "error": None, "run_ms": None,
+        "at": running.data["at"],
+    }  # fmt: skip
+    assert (succeeded.data["status"], succeeded.data["reason"]) == ("succeeded", "done")
+    assert 0 <= succeeded.data["run_ms"] < 10_000
+
+
+def test_an_ended_job_is_a_snapshot_and_nothing_more(url, headers, merchant, ledger):
+    job_id = put(merchant)
+    run_through(ledger, job_id)
+    with listening(f"{url}/{job_id}/events", headers) as listener:
+        [snapshot] = listener.rest()
+    assert (snapshot.event, snapshot.data["status"]) == ("snapshot", "succeeded")
+
+
+def test_from_every_id_on_the_rest_and_only_the_rest(url, headers, merchant, ledger):
+    job_id = put(merchant)
+    [claim] = start(ledger, job_id)
+    finish(ledger, Ending(job_id, claim.claims, "queued", "drained", refund=1))
+    run_through(ledger, job_id)
+    everything = events_of(job_id=job_id)
+    assert [state for _, state, _ in everything] == ["queued", "running", "queued", "running", "succeeded"]
+    for seen, (id_, _, _) in enumerate(everything[:-1], 1):
+        with listening(f"{url}/{job_id}/events", headers, last=id_) as listener:
+            assert told(listener.rest()) == everything[seen:]
+    # It ended and that was heard: 204 tells an EventSource not to come again.
+    answer = httpx.get(f"{url}/{job_id}/events", headers={**headers, "Last-Event-ID": everything[-1][0]})
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+def test_a_job_that_failed_once_and_was_retried_is_not_over_at_its_first_end(url, headers, merchant, ledger):
+    job_id = put(merchant)
+    [claim] = start(ledger, job_id)
+    finish(ledger, Ending(job_id, claim.claims, "failed", "failed", error_code="e", error_message="broken"))
+    httpx.post(f"{url}/{job_id}/retry", headers=headers).raise_for_status()
+    everything = events_of(job_id=job_id)
+    with listening(f"{url}/{job_id}/events", headers, last=everything[0][0]) as listener:
+        failed = listener.take(3)[1]
+        assert failed.data["error"] == {"code": "e", "message": "broken"}
+        run_through(ledger, job_id)
+        assert [event.data["status"] for event in listener.rest()] == ["running", "succeeded"]
+
+
+def test_all_jobs_of_the_merchant_and_of_no_other(url, headers, merchant, other_merchant, ledger):
+    with listening(f"{url}/events", headers) as listener:
+        [ready] = listener.take(1)
+        assert (ready.event, ready.data) == ("ready", {})
+        put(other_merchant)
+        first = put(merchant)
+        run_through(ledger, put(other_merchant))
+        run_through(ledger, first)
+        put(merchant)
+        assert told(listener.take(4)) == events_of(merchant_id=merchant)
+    # "ready" is a place too: from there on, all of it again.
+    with listening(f"{url}/events", headers, last=ready.id) as listener:
+        assert told(listener.take(4)) == events_of(merchant_id=merchant)
+
+
+def test_progress_comes_without_an_id(url, headers, merchant, ledger):
+    job_id = put(merchant)
+    [claim] = start(ledger, job_id)
+    with listening(f"{url}/{job_id}/events", headers) as listener:
+        [snapshot] = listener.take(1)
+        assert snapshot.data["progress"] is None
+        write_progress(ledger, [(job_id, claim.claims, 10, 40, "reading")])
+        [progress] = listener.take(1)
+        assert progress == Event("progress", {"job_id": str(job_id), "done": 10, "total": 40, "note": "reading"}, None)
+        write_progress(ledger, [(job_id, claim.claims, 20, 40, "reading")])
+        assert listener.take(1)[0].data["done"] == 20
+        finish(ledger, Ending(job_id, claim.claims, "succeeded", "done"))
+        assert told(listener.rest()) == events_of(job_id=job_id)[-1:]
+
+
+def test_what_commits_late_is_neither_lost_nor_doubled(url, headers, merchant):
+    """The transaction that began first commits last: a reader that went ahead would never look back."""
+    with listening(f"{url}/events", headers) as listener:
+        listener.take(1)
+        with db.transaction(merchant_id=merchant) as early:
+            slow, _ = enqueue(early, TestWork(n=1), merchant_id=merchant)
+            quick = put(merchant, TestWork(n=2))
+            time.sleep(0.8)  # three polls
+        heard = listener.take(2)
+        assert [event.data["job_id"] for event in heard] == [str(slow), str(quick)]
+        assert told(heard) == events_of(merchant_id=merchant)
+    with listening(f"{url}/events", headers, last=heard[0].id) as listener:
+        assert told(listener.take(1)) == told(heard[1:])
+
+
+def test_what_the_snapshot_shows_is_not_told_again(url, headers, merchant, ledger):
+    """The horizon is held back by another's open transaction; the job's events are known already."""
+    job_id = put(merchant)
+    with db.transaction(merchant_id=merchant) as other:
+        enqueue(other, TestWork(), merchant_id=merchant)
+        [claim] = start(ledger, job_id)
+        with listening(f"{url}/{job_id}/events", headers) as listener:
+            [snapshot] = listener.take(1)
+            assert snapshot.data["status"] == "running"
+            other.commit()
+            finish(ledger, Ending(job_id, claim.claims, "succeeded", "done"))
+            assert [event.data["status"] for event in listener.rest()] == ["succeeded"]
+
+
+def test_a_listener_that_comes_and_goes_hears_everything_once(url, headers, merchant):
+    """Writers in several transactions at once, some of them slow; a connection that breaks after a few events."""
+    writers, jobs = 4, 25
+    gate = threading.Barrier(writers + 1)
+
+    def write(seed: int) -> None:
+        chance = random.Random(seed)
+        gate.wait()
+        for n in range(jobs):
+            with db.transaction(merchant_id=merchant) as session:
+                enqueue(session, TestWork(n=n), merchant_id=merchant)
+                time.sleep(chance.choice([0, 0, 0.002, 0.05]))
+
+    threads = [threading.Thread(target=write, args=(seed,)) for seed in range(writers)]
+    for thread in threads:
+        thread.start()
+    heard: list[Event] = []
+    with listening(f"{url}/events", headers) as listener:
+        listener.take(1)
+        gate.wait()
+        last = listener.last
+    chance = random.Random(7)
+    while len(heard) < writers * jobs:
+        with listening(f"{url}/events", headers, last=last) as listener:
+            heard += listener.take(min(chance.randint(1, 9), writers * jobs - len(heard)))
+            last = listener.last
+    for thread in threads:
+        thread.join()
+    assert told(heard) == events_of(merchant_id=merchant)
+    assert len({event.id for event in heard}) == writers * jobs
+
+
+def test_a_replay_of_many_pages(url, headers, merchant, monkeypatch):
+    monkeypatch.setattr("services.jobs.events.REPLAY_PAGE", 500)
+    with listening(f"{url}/events", headers) as listener:
+        listener.take(1)
+        last = listener.last
+    with db.transaction(merchant_id=merchant) as session:
+        for n in range(1203):
+            enqueue(session, TestWork(n=n), merchant_id=merchant)
+    with listening(f"{url}/events", headers, last=last) as listener:
+        heard = listener.take(1203)
+        put(merchant)
+        heard += listener.take(1)
+    assert told(heard) == events_of(merchant_id=merchant)
+
+
+@pytest.mark.parametrize("last", ["x", "1", "-", "1-", "-1", "1-2-3", "٣-1", "1-99999999999999999999", "9" * 50 + "-1"])
+def test_an_id_that_is_none(url, headers, last):
+    answer = httpx.get(f"{url}/events", headers={**headers, "Last-Event-ID": last.encode()})
+    assert (answer.status_code, answer.json()["code"], answer.json()["param"]) == (
+        422, "last_event_id_invalid", "Last-Event-ID",
+    )  # fmt: skip
+
+
+def test_an_id_from_another_database_begins_anew(url, headers, merchant):
+    with listening(f"{url}/events", headers, last="900000000000-1") as listener:
+        assert listener.take(1)[0].event == "ready"
+        put(merchant)
+        assert told(listener.take(1)) == events_of(merchant_id=merchant)
+
+
+def test_who_may_not_listen(url, headers, merchant, other_merchant):
+    theirs = put(other_merchant)
+    for job_id in (theirs, uuid.uuid4()):
+        for last in ({}, {"Last-Event-ID": "1-1"}):
+            answer = httpx.get(f"{url}/{job_id}/events", headers={**headers, **last})
+            assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
+    assert httpx.get(f"{url}/{put(merchant)}/events").status_code == 401
+    assert httpx.get(f"{url}/events", headers={**headers, "X-Merchant-Id": str(other_merchant)}).status_code == 404
+    with listening(f"{url}/events", headers_for(merchant, role="viewer")) as listener:
+        assert listener.take(1)[0].event == "ready"
+
+
+def test_silence_is_broken_now_and_then(url, headers, monkeypatch):
+    monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.2)
+    with listening(f"{url}/events", headers) as listener:
+        listener.take(1)
+        assert [listener.next(comments=True).event for _ in range(3)] == [":", ":", ":"]
+
+
+def test_a_stream_ends_when_its_time_is_up(url, headers, monkeypatch):
+    monkeypatch.setattr("api.jobs.LIFETIME_SECONDS", 0.5)
+    began = time.monotonic()
+    with listening(f"{url}/events", headers) as listener:
+        assert [event.event for event in listener.rest()] == ["ready"]
+    assert 0.4 < time.monotonic() - began < 5
+
+
+def test_a_stream_outlives_no_token(url, merchant, token_for):
+    from tests.conftest import join_merchant
+
+    user = uuid.uuid4()
+    join_merchant(merchant, user)
+    token = token_for(user, exp=int(time.time()) + 2)
+    with listening(f"{url}/events", {"Authorization": f"Bearer {token}", "X-Merchant-Id": str(merchant)}) as listener:
+        assert [event.event for event in listener.rest()] == ["ready"]
+
+
+def test_a_lost_database_connection_loses_nothing(url, headers, merchant, ledger):
+    with listening(f"{url}/events", headers) as listener:
+        listener.take(1)
+        put(merchant)
+        first = listener.take(1)
+        with owner() as boss:
+            boss.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND query LIKE '%%progress_done%%' AND pid <> pg_backend_pid()"
+            )
+        put(merchant)
+        assert told(first + listener.take(1)) == events_of(merchant_id=merchant)
+
+
+def wait_until(condition: Any, seconds: float = 10) -> None:
+    """Poll until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def test_nobody_listens_and_nothing_is_asked(url, app, headers, merchant):
+    hub: Hub = app.state.job_hub
+    with listening(f"{url}/events", headers) as listener:
+        listener.take(1)
+        wait_until(lambda: hub.listeners >= 1)
+    wait_until(lambda: hub.listeners == 0)
+    time.sleep(0.3)
+    polls = hub.polls
+    time.sleep(1)
+    assert hub.polls == polls
+
+
+# -- The hub itself --------------------------------------------------------------------------------------------------
+
+
+def test_a_listener_too_slow_is_dropped_with_a_word_and_can_go_on(merchant, monkeypatch):
+    monkeypatch.setattr(stream, "PENDING", 10)
+
+    async def listen() -> tuple[list[bytes], list[bytes]]:
+        hub = Hub(db.get_settings())
+        try:
+            slow = await hub.open(merchant_id=merchant, job_id=None, last=None, describe=str)
+            quick = await hub.open(merchant_id=merchant, job_id=None, last=None, describe=str)
+            heard: list[bytes] = []
+
+            async def read() -> None:
+                async for chunk in quick.chunks():
+                    heard.extend(piece for piece in chunk.split(b"\n\n") if piece)
+
+            reading = asyncio.create_task(read())
+            for _ in range(25):
+                await asyncio.to_thread(put, merchant)
+                await asyncio.sleep(0.03)
+            await asyncio.sleep(0.6)
+            missed = [piece async for chunk in slow.chunks() for piece in chunk.split(b"\n\n") if piece]
+            slow.close()
+            quick.end()
+            await reading
+            quick.close()
+            assert hub.listeners == 0
+        finally:
+            await asyncio.to_thread(hub.close)
+        return missed, heard
+
+    missed, heard = asyncio.run(listen())
+    assert len(heard) == 1 + 25
+    assert missed[1:11] == heard[1:11]
+    assert missed[11:] == [b'event: dropped\ndata: {"code": "too_slow"}']
+
+
+def test_a_full_house_is_closed(merchant, monkeypatch):
+    monkeypatch.setattr(stream, "MAX_LISTENERS", 1)
+
+    async def crowd() -> str:
+        hub = Hub(db.get_settings())
+        first = await hub.open(merchant_id=merchant, job_id=None, last=None, describe=str)
+        try:
+            await hub.open(merchant_id=merchant, job_id=None, last=None, describe=str)
+        except stream.TooManyStreams as error:
+            return error.code
+        finally:
+            first.close()
+            await asyncio.to_thread(hub.close)
+        return "open"
+
+    assert asyncio.run(crowd()) == "too_many_streams"
+
+
+def test_without_a_database_a_newcomer_is_told_so(merchant, monkeypatch):
+    monkeypatch.setattr(stream, "PATIENCE_SECONDS", 0.3)
+
+    def refuse(*_: Any) -> None:
+        raise psycopg.OperationalError("connection refused")
+
+    monkeypatch.setattr(db, "open_connection", refuse)
+
+    async def come() -> int:
+        hub = Hub(db.get_settings())
+        try:
+            await hub.open(merchant_id=merchant, job_id=None, last=None, describe=str)
+        except db.DatabaseAway:
+            return hub.listeners
+        finally:
+            await asyncio.to_thread(hub.close)
+        return -1
+
+    assert asyncio.run(come()) == 0
+
+
+def test_what_a_snapshot_of_postgres_saw():
+    visible = Visible("10:20:12,15")
+    assert [xid for xid in range(8, 23) if xid in visible] == [8, 9, 10, 11, 13, 14, 16, 17, 18, 19]
+    assert Visible("7:7:").xmin == 7
+    assert str(Cursor(3, 4)) == "3-4"
+
+
+# -- The crowd -------------------------------------------------------------------------------------------------------
+
+LISTENERS = 500
+
+
+async def crowd(url: str, headers: list[dict[str, str]], act: Any) -> list[list[tuple[float, bytes]]]:
+    """Open a socket for each of the headers; `act` when all are connected; what each heard until `act` is done."""
+    address = urlsplit(url)
+    heard: list[list[tuple[float, bytes]]] = [[] for _ in headers]
+    ready = asyncio.Semaphore(0)
+    entering = asyncio.Semaphore(50)
+
+    async def listen(place: int) -> None:
+        await entering.acquire()
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers[place].items())
+        writer.write(f"GET {address.path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n".encode())
+        first = await reader.readuntil(b"event: ready")
+        assert first.startswith(b"HTTP/1.1 200"), first
+        entering.release()
+        ready.release()
+        try:
+            while line := await reader.readline():
+                if line.startswith(b'data: {"seq"'):
+                    heard[place].append((time.time(), line[6:].strip()))
+        finally:
+            writer.close()
+
+    tasks = [asyncio.create_task(listen(place)) for place in range(len(headers))]
+    for _ in tasks:
+        await asyncio.wait_for(ready.acquire(), 60)
+    await act(heard)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return heard
+
+
+def test_five_hundred_listeners_cost_postgres_no_more_than_one(app, url):
+    """Ten merchants, fifty listeners each: the polls are the hub's, the connections the pool's, the events all."""
+    hub: Hub = app.state.job_hub
+    merchants = [make_merchant() for _ in range(10)]
+    own = [headers_for(merchant) for merchant in merchants]
+    figures: dict[str, Any] = {}
+
+    def commits() -> int:
+        with owner() as connection:
+            connection.execute("SELECT pg_stat_force_next_flush()")
+            return connection.execute(
+                "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+            ).fetchone()[0]
+
+    async def act(heard: list[list[tuple[float, bytes]]]) -> None:
+        await asyncio.sleep(1.2)  # the last newcomers' polls
+        figures["listeners"] = hub.listeners
+        before, polls, began = await asyncio.to_thread(commits), hub.polls, time.monotonic()
+        await asyncio.sleep(3)
+        figures["polls_per_second"] = (hub.polls - polls) / (time.monotonic() - began)
+        figures["commits_per_second"] = (await asyncio.to_thread(commits) - before) / (time.monotonic() - began)
+        with owner() as connection:
+            figures["backends"] = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            ).fetchone()[0]
+        for n in range(4):
+            for merchant in merchants:
+                await asyncio.to_thread(put, merchant, TestWork(n=n))
+            await asyncio.sleep(0.2)
+        deadline = time.monotonic() + 20
+        while sum(map(len, heard)) < LISTENERS * 4 and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+
+    heard = asyncio.run(crowd(f"{url}/events", [own[n % 10] for n in range(LISTENERS)], act))
+    assert figures["listeners"] == LISTENERS
+    assert figures["polls_per_second"] <= 4.5
+    assert figures["commits_per_second"] < 10  # two looks at the statistics among them
+    assert figures["backends"] < 40
+    for place, events in enumerate(heard):
+        expected = [id_.split("-")[1] for id_, _, _ in events_of(merchant_id=merchants[place % 10])]
+        assert [str(json.loads(data)["seq"]) for _, data in events] == expected
+    wait_until(lambda: hub.listeners == 0)
+
+
+def test_a_server_told_to_stop_does_not_wait_for_its_listeners(headers, merchant):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--port", str(port),
+         "--timeout-graceful-shutdown", "20"],
+        cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        address = f"http://127.0.0.1:{port}"
+
+        def alive() -> bool:
+            try:
+                return httpx.get(f"{address}/health").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_until(alive, 30)
+        with listening(f"{address}/api/v1/jobs/events", headers) as listener:
+            listener.take(1)
+            began = time.monotonic()
+            server.send_signal(signal.SIGTERM)
+            assert listener.rest() == []
+            server.wait(15)
+            assert time.monotonic() - began < 5
+    finally:
+        server.kill()
+        server.wait()
+        assert server.stderr is not None
+        said = server.stderr.read().decode()
+        server.stderr.close()
+    assert "Traceback" not in said
+    assert "ERROR" not in said
+
+
+def test_the_description_names_the_stream(anonymous):
+    paths = anonymous.get("/api/openapi.json").json()["paths"]
+    for path in ("/api/v1/jobs/events", "/api/v1/jobs/{job_id}/events"):
+        assert "text/event-stream" in paths[path]["get"]["responses"]["200"]["content"]

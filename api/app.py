@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api import auth, errors, health, jobs, schedules
+from api import auth, bulk, errors, health, jobs, products, schedules
 from api.context import LastResort, RequestContext
 from api.deps import database_slots
 from api.gate import Gate, RateLimits
@@ -30,13 +30,14 @@ def routers() -> tuple[APIRouter, ...]:
     return (
         auth.router,
         jobs.router,
+        products.router,
         schedules.router,
     )
 
 
 def upload_routers() -> tuple[APIRouter, ...]:
     """Resources below /api/v1 that take files: bodies are limited to MAX_UPLOAD_BYTES."""
-    return ()
+    return (bulk.router,)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

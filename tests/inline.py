@@ -2,7 +2,8 @@
 
 import functools
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +12,7 @@ from sqlalchemy import text
 from services.core import db
 from services.core.settings import get_settings
 from services.jobs import KINDS, ledger
-from services.jobs.ledger import Claim
-from services.jobs.outcomes import Stopped
+from services.jobs.ledger import Claim, Ending
 from services.jobs.run import Run
 from workers.runner import ending_of, perform
 
@@ -27,13 +27,23 @@ def handler_of(kind: str) -> Any:
     return app.tasks[kind].run
 
 
+_ledger = threading.Lock()
+
+
 @functools.cache
 def connection() -> ledger.Connection:
     """One connection for the ledger's own statements, kept for the whole run."""
     return db.open_connection(get_settings())
 
 
-def claim(job_id: UUID, *, worker: str = WORKER) -> Claim:
+def write(*, claim: Sequence[UUID] = (), finish: Sequence[Ending] = ()) -> list[Claim]:
+    """Claims and endings, from any thread: what the ledger writer does."""
+    with _ledger:
+        claims, _ = ledger.claim_and_finish(connection(), claim=claim, finish=finish, worker=WORKER, lease_seconds=300)
+    return claims
+
+
+def claim(job_id: UUID) -> Claim:
     """Ring and claim a job that is queued or scheduled, now. Fails the test when it is not to be had."""
     with db.transaction(role="shopopti_ledger") as session:
         session.execute(
@@ -43,7 +53,7 @@ def claim(job_id: UUID, *, worker: str = WORKER) -> Claim:
         session.execute(
             text("UPDATE jobs SET rung_at = clock_timestamp() WHERE id = :id AND state = 'queued'"), {"id": job_id}
         )
-    claims, _ = ledger.claim_and_finish(connection(), claim=[job_id], finish=[], worker=worker, lease_seconds=300)
+    claims = write(claim=[job_id])
     assert claims, f"job {job_id} could not be claimed: {state_of(job_id)}"
     return claims[0]
 
@@ -70,9 +80,7 @@ def work(job_id: UUID, *, handler: Any = None, make_run: Callable[[Claim], Run] 
     assert run.claim.kind in KINDS
     outcome = perform(handler or handler_of(run.claim.kind), run)
     if outcome is not None:
-        ledger.claim_and_finish(
-            connection(), claim=[], finish=[ending_of(run, outcome)], worker=WORKER, lease_seconds=300
-        )
+        write(finish=[ending_of(run, outcome)])
     return state_of(job_id)
 
 
@@ -87,6 +95,3 @@ def state_of(job_id: UUID) -> dict[str, Any]:
     if isinstance(found["result"], str):
         found["result"] = json.loads(found["result"])
     return found
-
-
-__all__ = ["Stopped", "claim", "connection", "handler_of", "lose", "state_of", "work"]

@@ -65,7 +65,8 @@ def procrastinate(lab: Lab, jobs: int) -> float:
 
     async def run() -> float:
         async with app.open_async():
-            await app.schema_manager.apply_schema_async()
+            if not await app.check_connection_async():
+                await app.schema_manager.apply_schema_async()
             for _ in range(0, jobs, 500):
                 await noop.batch_defer_async(*([{}] * 500))
             began = time.monotonic()

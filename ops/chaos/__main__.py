@@ -16,13 +16,15 @@ from ops.chaos.faults import FAULTS
 from ops.chaos.verdict import CHECKS, missing, violations
 from ops.chaos.world import World
 
+STUCK_SECONDS = 60  # nothing has ended for so long: nothing will
+
 
 def main() -> int:
     """Parse, run, report."""
     parser = argparse.ArgumentParser(prog="python -m ops.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=12.0, help="how long faults strike")
     parser.add_argument("--every", type=float, default=2.5, help="mean seconds between two faults")
-    parser.add_argument("--per-second", type=float, default=40.0, help="jobs enqueued per second")
+    parser.add_argument("--per-second", type=float, default=25.0, help="jobs enqueued per second")
     parser.add_argument("--min-faults", type=int, default=0, help="fail when fewer struck")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs")
@@ -56,7 +58,7 @@ def _run(world: World, options: argparse.Namespace, seed: int) -> int:
     struck = _strike(world, random.Random(seed), options)
     world.proxy.thaw()
     load.stop()
-    settled = _settle(world, seconds=150)
+    settled = _settle(world)
     with psycopg.connect(world.postgres.url, autocommit=True) as connection:
         broken = violations(connection)
         lost = missing(connection, [(merchant, key) for merchant, key in load.asked])
@@ -107,17 +109,20 @@ def _strike(world: World, dice: random.Random, options: argparse.Namespace) -> C
     return struck
 
 
-def _settle(world: World, *, seconds: float) -> float:
-    """Wait until everything has ended and is counted. Returns how long that took."""
-    began = time.monotonic()
-    while time.monotonic() - began < seconds:
+def _settle(world: World) -> float:
+    """Wait until everything has ended and is counted, or nothing ends any more. Returns how long that took."""
+    began = progressed = time.monotonic()
+    fewest = None
+    while time.monotonic() - progressed < STUCK_SECONDS:
         with psycopg.connect(world.postgres.url, autocommit=True) as connection:
             left = connection.execute("SELECT count(*) FROM jobs WHERE ended_at IS NULL").fetchone()
         if left == (0,):
             time.sleep(6)  # a round of the statistics
-            return time.monotonic() - began
+            break
+        if fewest is None or left != fewest:
+            fewest, progressed = left, time.monotonic()
         time.sleep(0.5)
-    return seconds
+    return time.monotonic() - began
 
 
 def _report(connection: "psycopg.Connection[tuple[object, ...]]", struck: Counter[str]) -> None:

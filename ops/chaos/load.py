@@ -22,7 +22,7 @@ MERCHANTS = 6
 MIX: tuple[tuple[int, Job], ...] = (
     (50, LabEffect()),
     (12, LabEffect(seconds=0.3)),
-    (6, LabNap(seconds=0.2, steps=25)),
+    (3, LabNap(seconds=0.2, steps=15)),
     (10, LabFlaky(succeed_at=3)),
     (8, LabFlaky(succeed_at=4, snooze=True)),
     (6, LabParent(children=4)),

@@ -50,7 +50,7 @@ _MERCHANT = "(SELECT CAST(:merchant_id AS uuid))"
 _PRODUCT = f"""
 LATERAL (SELECT * FROM products WHERE merchant_id = {_MERCHANT} AND source = (SELECT CAST(:source AS text))
          AND key = {{key}} LIMIT 1) p
-"""
+"""  # noqa: S608
 
 _RANGE_END = text("""
 SELECT max(product_key) FROM (
@@ -133,28 +133,51 @@ written AS (
         category = excluded.category, tags = excluded.tags, status = excluded.status, images = excluded.images,
         option_names = excluded.option_names, version = p.version + 1, updated_at = now()
 )
-SELECT coalesce(sum(rows), 0)::int, count(*) FILTER (WHERE id IS NULL), count(*) FILTER (WHERE changed),
-    count(*) FILTER (WHERE id IS NOT NULL AND NOT changed)
+SELECT coalesce(sum(rows), 0)::int AS rows,
+    count(*) FILTER (WHERE id IS NULL) AS products_created,
+    count(*) FILTER (WHERE changed) AS products_updated,
+    count(*) FILTER (WHERE id IS NOT NULL AND NOT changed) AS products_unchanged
 FROM diff
-""")
+""")  # noqa: S608
 
-# Of records with the same product and variant key the last one counts. Option names may stand on another record of
-# the product than the values; where the file has none they are called Option 1, 2, 3.
+_VARIANT_FIELDS = (
+    *("sku", "barcode", "option_names", "option_values", "price", "compare_at_price", "cost", "currency", "stock"),
+    *("weight_grams", "variant_image_url"),
+)
+_FIELDS = ", ".join(_VARIANT_FIELDS)
+_LATEST = ", ".join(
+    f"(array_agg({name} ORDER BY line DESC) FILTER (WHERE {name} IS NOT NULL))[1]" for name in _VARIANT_FIELDS
+)
+
+# Records with the same product and variant key are one variant: of each field, the last that says it. Option names
+# may stand on another record of the product than the values; where there are none they are called Option 1, 2, 3.
 _VARIANTS = text(f"""
 WITH drafts AS MATERIALIZED (
-    SELECT product_key, variant_key, line, sku, barcode, price, compare_at_price, cost, currency, stock, weight_grams,
-        variant_image_url AS image_url,
-        string_to_array(option_names, E'\\n') AS names, (string_to_array(option_values, E'\\n'))[1:3] AS given,
+    SELECT product_key, variant_key, line, {_FIELDS},
         row_number() OVER (PARTITION BY product_key ORDER BY line) AS position,
-        lead(line) OVER (PARTITION BY product_key, variant_key ORDER BY line) AS later_line
+        lag(line) OVER same AS earlier_line, lead(line) OVER same AS later_line
     FROM {_DRAFTS} AND variant_key IS NOT NULL
+    WINDOW same AS (PARTITION BY product_key, variant_key ORDER BY line)
+),
+single AS (
+    SELECT product_key, variant_key, position, {_FIELDS} FROM drafts
+    WHERE earlier_line IS NULL AND later_line IS NULL
+    UNION ALL
+    SELECT product_key, variant_key, min(position), {_LATEST} FROM drafts
+    WHERE earlier_line IS NOT NULL OR later_line IS NOT NULL
+    GROUP BY product_key, variant_key
+),
+named AS (
+    SELECT single.*, p.id AS product_id,
+        coalesce(string_to_array(single.option_names, E'\n'), p.option_names) AS names,
+        (string_to_array(option_values, E'\n'))[1:3] AS given
+    FROM single CROSS JOIN {_PRODUCT.format(key="single.product_key")}
 ),
 said AS MATERIALIZED (
-    SELECT drafts.*, p.id AS product_id,
-        jsonb_object((coalesce(names, p.option_names) || (ARRAY['Option 1', 'Option 2', 'Option 3'])
-            [cardinality(coalesce(names, p.option_names)) + 1:])[1:cardinality(given)], given) AS options
-    FROM drafts CROSS JOIN {_PRODUCT.format(key="drafts.product_key")}
-    WHERE later_line IS NULL
+    SELECT *, variant_image_url AS image_url,
+        jsonb_object((names || (ARRAY['Option 1', 'Option 2', 'Option 3'])[cardinality(names) + 1:])
+            [1:cardinality(given)], given) AS options
+    FROM named
 ),
 diff AS MATERIALIZED (
     SELECT v.id, said.product_id, said.variant_key AS key, said.position,
@@ -197,12 +220,13 @@ written AS (
         stock = excluded.stock, weight_grams = excluded.weight_grams, image_url = excluded.image_url,
         version = v.version + 1, updated_at = now()
 )
-SELECT count(*) FILTER (WHERE id IS NULL), count(*) FILTER (WHERE changed),
-    count(*) FILTER (WHERE id IS NOT NULL AND NOT changed),
+SELECT count(*) FILTER (WHERE id IS NULL) AS variants_created,
+    count(*) FILTER (WHERE changed) AS variants_updated,
+    count(*) FILTER (WHERE id IS NOT NULL AND NOT changed) AS variants_unchanged,
     (SELECT coalesce(json_agg(json_build_array(line, later_line, product_key, variant_key) ORDER BY line), '[]')
-     FROM drafts WHERE later_line IS NOT NULL)
+     FROM drafts WHERE later_line IS NOT NULL) AS repeated
 FROM diff
-""")
+""")  # noqa: S608
 
 
 def merge_range(
@@ -218,6 +242,7 @@ def merge_range(
         return None
     session.execute(_SET_UP)
     arguments = {**where, "upto": upto, "source": source, "id_start": new_id().bytes[:12]}
-    merged_rows, *products = session.execute(_PRODUCTS, arguments).one()
-    *variants, repeated = session.execute(_VARIANTS, {**arguments, "id_start": new_id().bytes[:12]}).one()
-    return Merged(upto, merged_rows, *products, *variants, [Repeated(*each) for each in repeated])
+    products = session.execute(_PRODUCTS, arguments).one()
+    variants = session.execute(_VARIANTS, {**arguments, "id_start": new_id().bytes[:12]}).one()
+    found = {"upto": upto, **products._mapping, **variants._mapping}
+    return Merged(**{**found, "repeated": [Repeated(*each) for each in found["repeated"]]})

@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     def _complete(self) -> "Settings":
         if self.jwt_issuer is None:
             self.jwt_issuer = f"{self.supabase_url.rstrip('/')}/auth/v1" if self.supabase_url else "shopopti"
+        if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value()) < 32:
+            raise ValueError("JWT_SECRET must have at least 32 characters: HS256 is as strong as its secret")
         if self.supabase_url is None and self.jwt_secret is None:
             raise ValueError("set SUPABASE_URL (tokens verified by its JWKS), JWT_SECRET (HS256), or both")
         if self.environment == "production":

@@ -73,6 +73,8 @@ def _choose(names: list[str], default_currency: str | None) -> _Columns:
     stems = {headers.normal(names[index]).strip("0123456789") for index in numbered}
     paths = numbered if len(numbered) > 1 and len(stems) == 1 else [at["category"]] if "category" in at else []
     pictures = [index for field in ("image", "more_images") for index, _ in sorted(by_field.get(field, ()))]
+    if len(pictures) > 1:  # a thumbnail is a small copy of another picture
+        pictures = [index for index in pictures if "thumb" not in names[index].casefold()] or pictures
     return _Columns(at, said_of, paths, pictures)
 
 

@@ -16,36 +16,40 @@ NAMES: dict[str, str] = {
     "handle": "handle urlhandle handleid slug",
     "group": "itemgroupid groupid gruppenid parentsku parentskuid parentid parent mastersku masterartikel vaterartikel "
     "hauptartikelnummer hauptartikel parentreference modelid configurablesku groupe grupoid",
-    "id": "id productid itemid artikelid produktid idproduktu idproduct idproducto productguid entityid xmlid",
+    # The number a 1C system or a Ukrainian marketplace has given; the article number beside it is the maker's.
+    "id": "id productid itemid artikelid produktid idproduktu idproduct idproducto productguid entityid xmlid "
+    "кодтовара кодтовару номенклатурныйномер",
     "sku": "sku variantsku skucode skunumber productsku itemsku artikelnummer artikelnr artikelno artnr artno "
     "artikelnum artikelcode artikelkod artnum artikelkennung itemnumber itemno itemnr itemcode productcodesku "
     "productcode productnumber productno stockcode partnumber partno articlenumber articleno articlecode reference "
     "referenceproduit referencia riferimento codice codicearticolo codearticle codeproduit codigo codigoarticulo "
     "codigoproducto indeks kodproduktu symbol symbolproduktu numerkatalogowy kod kodzbozi kodprodukt cislozbozi "
-    "katalogovecislo productnummer artikelnummerleverancier artikul артикул кодтовара bestellnummer bestellnr bestnr "
-    "sachnummer materialnummer warennummer ref code код номенклатурныйномер vendorcode model modell catalognumber nr "
-    "no",
+    "katalogovecislo productnummer artikelnummerleverancier artikul артикул bestellnummer bestellnr bestnr "
+    "sachnummer materialnummer warennummer ref code код vendorcode model modell catalognumber nr "
+    "no litm 代码 商品代码 货号 商品コード 品番",
     "mpn": "mpn manufacturerpartnumber manufacturersku herstellernummer herstellernr herstellerartikelnummer hstnummer",
     "title": "title name producttitle productname itemname itemtitle articlename artikelname artikelbezeichnung "
     "produktname produktbezeichnung bezeichnung bezeichnung1 titel warenbezeichnung kurzbezeichnung artikeltitel nom "
     "nomproduit nomduproduit libelle designation titre intitule nombre nombreproducto nombredelproducto titulo "
     "denominacion nome nomeprodotto titolo denominazione nazwa nazwaproduktu nazwatowaru tytul nazev nazevproduktu "
     "nazevzbozi jmeno naam productnaam artikelnaam omschrijvingkort название наименование наименованиетовара "
-    "названиетовара имя номенклатура artikel product produkt produit producto prodotto item article товар towar",
+    "названиетовара имя номенклатура artikel product produkt produit producto prodotto item article товар towar "
+    "назва назватовару найменування названиепозиции назвапозиції 商品名 品名 名称 商品名称 产品名称",
     "description": "description bodyhtml body descriptionhtml longdescription fulldescription productdescription "
     "itemdescription beschreibung artikelbeschreibung produktbeschreibung langbeschreibung langtext "
     "detailbeschreibung webtext descriptif descriptionlongue descripcion descripcionlarga descrizione opis "
     "opisproduktu popis popisproduktu omschrijving beschrijving productomschrijving описание описаниетовара "
     "shortdescription kurzbeschreibung descriptioncourte descripcioncorta descrizionebreve krotkiopis kratkypopis "
-    "korteomschrijving summary text",
+    "korteomschrijving summary text опис опистовару 商品説明 説明 描述 商品描述",
     "brand": "brand brandname vendor manufacturer manufacturername maker producer hersteller herstellername marke "
     "marque fabricant marca fabricante produttore producent producentnazwa marka vyrobce znacka merk fabrikant бренд "
-    "производитель марка торговаямарка",
+    "производитель марка торговаямарка виробник ブランド メーカー 品牌",
     "category": "category categories productcategory categoryname categorypath googleproductcategory producttype "
     "kategorie kategorien artikelkategorie warengruppe produktgruppe artikelgruppe hauptkategorie gruppe "
     "kategoriepfad categorie categorieproduit rayon famille categoria familia kategoria kategoriaproduktu grupa "
     "kategorieproduktu rubrik productgroep categorieen категория группа раздел productgroup department collection "
-    "collectiontitle type",
+    "collectiontitle type категорія "
+    "группатоваров групатоварів названиегруппы назвагрупи カテゴリ カテゴリー 分类 类别",
     "tags": "tags tag producttags schlagworte schlagwort schlagwoerter stichworte stichwoerter motscles etiquettes "
     "etiquetas tagi stitky trefwoorden теги keywords",
     "status": "status published active enabled productonline productstatus onlinestatus aktiv veroffentlicht "
@@ -55,14 +59,15 @@ NAMES: dict[str, str] = {
     "barcode": "barcode gtin ean gtinupceanorisbn gtinupc upcean eanupc eancode eannummer eannr ean13 ean8 gtin13 "
     "gtin14 gtin12 gtin8 upc upccode isbn isbn13 strichcode globaltradeitemnumber codebarre codebarres codigodebarras "
     "codigobarras codiceabarre codiceean kodkreskowy kodean codeean carovykod streepjescode barcodeean штрихкод "
-    "штрихкодean европейскийштрихкод",
+    "штрихкодean европейскийштрихкод janコード jan 条码",
     "price": "price variantprice sellingprice salesprice retailprice unitprice currentprice ourprice grossprice "
     "netprice webprice shopprice baseprice regularprice preis verkaufspreis vk vkpreis stuckpreis einzelpreis "
     "bruttopreis nettopreis endpreis ladenpreis shoppreis regularerpreis normalpreis prix prixdevente prixvente "
     "prixunitaire tarif prixpublic tarifnormal precio preciodeventa precioventa pvp precionormal prezzo "
     "prezzodivendita prezzovendita prezzoalpubblico prezzodilistino cena cenasprzedazy cenadetaliczna cenabrutto "
     "cenanetto cenaregularna cenaprodejni prodejnicena cenasdph prijs verkoopprijs adviesverkoopprijs stukprijs цена "
-    "розничнаяцена ценапродажи стоимость",
+    "розничнаяцена ценапродажи стоимость ціна цінапродажу "
+    "роздрібнаціна основнацінапродажу 価格 販売価格 价格 售价",
     "sale": "saleprice specialprice discountprice discountedprice promoprice offerprice angebotspreis aktionspreis "
     "sonderpreis rabattpreis reduzierterpreis prixpromo prixpromotionnel prixsolde prixremise preciooferta "
     "preciorebajado preciodeoferta prezzoofferta prezzoscontato cenapromocyjna akcnicena actieprijs aanbiedingsprijs "
@@ -81,15 +86,16 @@ NAMES: dict[str, str] = {
     "coste costo prezzoacquisto prezzodiacquisto cenazakupu cenahurtowa nakupnicena cenanakup porizovacicena "
     "inkoopprijs inkoop закупочнаяцена себестоимость оптоваяцена",
     "currency": "currency currencycode currencyid pricecurrency waehrung wahrung devise monnaie moneda divisa valuta "
-    "waluta mena валюта",
+    "waluta mena валюта 通貨",
     "stock": "stock inventoryquantity variantinventoryqty variantinventoryquantity inventoryqty inventory quantity qty "
     "stockquantity stockqty stockonhand stocklevel currentstocklevel onhand unitsinstock instockqty availableqty "
     "availablequantity qtyavailable available quantityavailable lagerbestand bestand lager lagermenge menge vmenge "
     "verfugbar verfuegbar verfugbaremenge verfuegbaremenge anzahl stuckzahl quantite qte disponible quantiteenstock "
     "enstock existencias cantidad stockdisponible quantita giacenza ilosc stan stanmagazynowy magazyn mnozstvi sklad "
-    "skladem stavskladu naskladu pocetkusu voorraad aantal остаток количество наскладе остатки",
+    "skladem stavskladu naskladu pocetkusu voorraad aantal остаток количество наскладе остатки "
+    "кількість залишок stqu 在庫 在庫数 库存 数量",
     "availability": "availability availabilitystatus stockstatus instock isinstock verfugbarkeit verfuegbarkeit "
-    "disponibilite disponibilidad disponibilita dostepnosc dostupnost beschikbaarheid наличие",
+    "disponibilite disponibilidad disponibilita dostepnosc dostupnost beschikbaarheid наличие наявність",
     "weight": "weight grams variantweight variantgrams weightvalue weightgrams shippingweight productweight itemweight "
     "netweight grossweight gewicht gewichtbrutto bruttogewicht nettogewicht versandgewicht artikelgewicht poids "
     "poidsnet poidsbrut peso pesoneto waga hmotnost vaha вес масса massa",
@@ -99,7 +105,8 @@ NAMES: dict[str, str] = {
     "picture photo photourl thumbnail bild bildurl bildlink bild1 bilder bildpfad hauptbild produktbild artikelbild "
     "grafik foto fotos imagen imagenes urlimagen immagine immagini urlimmagine urlimage lienimage photos "
     "imageprincipale zdjecie zdjecia urlzdjecia obrazek obrazky obrazekurl imgurl img afbeelding afbeeldingen "
-    "afbeeldingurl картинка изображение фото ссылканафото hostedimageurls productimagefile imagefile pictures",
+    "afbeeldingurl картинка изображение фото ссылканафото "
+    "зображення посиланнязображення ссылкаизображения 画像 图片 hostedimageurls productimagefile imagefile pictures",
     "more_images": "additionalimagelink additionalimagelinks additionalimages additionalimageurls moreimages "
     "galleryimages gallery imagegallery weiterebilder zusatzbilder altimages imgurlalternative",
     "image_position": "imageposition",
@@ -108,8 +115,8 @@ NAMES: dict[str, str] = {
     "option_values": "optionvalues valuevalueposition",
     "option_pairs": "optionsgroupvalue",
     "kind": "kind fieldtype parentage recordtype",
-    "color": "color colour farbe couleur colore kolor barva kleur цвет",
-    "size": "size groesse grosse taille talla taglia rozmiar velikost maat размер",
+    "color": "color colour farbe couleur colore kolor barva kleur цвет колір",
+    "size": "size groesse grosse taille talla taglia rozmiar velikost maat размер розмір",
     "material": "material materiale matiere materiaal материал",
     "pattern": "pattern muster motif",
     "children": "configurablevariations",
@@ -137,11 +144,6 @@ _FILLERS = word_set("in per pro en of de la le")
 
 _LONGEST = 80  # no header is longer; a cell that is, is text
 
-_SYNONYMS = {name: (field, rank) for field, names in NAMES.items() for rank, name in enumerate(names.split())}
-_BY_LENGTH: dict[int, list[str]] = {}
-for _name in _SYNONYMS:
-    _BY_LENGTH.setdefault(len(_name), []).append(_name)
-
 
 class Meaning(NamedTuple):
     """What a header says: the field, how surely (lower is surer), and what it adds to the name."""
@@ -157,6 +159,12 @@ def normal(text: str) -> str:
     """A header without case, accents, spaces, punctuation and byte order marks."""
     plain = unicodedata.normalize("NFKD", text.replace("ł", "l").replace("Ł", "L").replace("ø", "o")).casefold()
     return "".join(sign for sign in plain if sign.isalnum())
+
+
+_SYNONYMS = {normal(name): (field, rank) for field, names in NAMES.items() for rank, name in enumerate(names.split())}
+_BY_LENGTH: dict[int, list[str]] = {}
+for _name in _SYNONYMS:
+    _BY_LENGTH.setdefault(len(_name), []).append(_name)
 
 
 def meaning(header: str) -> Meaning | None:

@@ -71,11 +71,11 @@ def refuse_binary(head: bytes) -> None:
         if head.startswith(magic):
             raise FeedRefused("binary", f"This is {what}, not a text table.")
     # One stray control byte is a damaged cell; many are a binary file.
-    if not _wide_encoding(head) and len(_CONTROL.findall(head)) * 100 > len(head):
+    if not wide_encoding(head) and len(_CONTROL.findall(head)) * 100 > len(head):
         raise FeedRefused("binary", "The file holds binary data, not text.")
 
 
-def _wide_encoding(head: bytes) -> str | None:
+def wide_encoding(head: bytes) -> str | None:
     """utf-16/32 by byte order mark, or by where the zero bytes stand (digits and delimiters have one each)."""
     for mark, encoding in _MARKS[1:]:
         if head.startswith(mark):
@@ -94,7 +94,7 @@ def encoding(stream: BinaryIO) -> tuple[str, bool]:
     stream.seek(0)
     head = stream.read(8192)
     refuse_binary(head)
-    wide = _wide_encoding(head)
+    wide = wide_encoding(head)
     if wide:
         return wide, False
     stream.seek(0)
@@ -204,9 +204,14 @@ _MARKUP = (
 )
 
 
+def markup(text: str) -> str | None:
+    """What kind of document a text is the beginning of, or None when it may be a table."""
+    start = text[:2000].lstrip("\ufeff \t\r\n")
+    return next((what for pattern, what in _MARKUP if pattern.match(start)), None)
+
+
 def refuse_markup(text: str) -> None:
     """Raise FeedRefused ``not_delimited`` for a text that is a document of another kind."""
-    start = text[:2000].lstrip("\ufeff \t\n")
-    for pattern, what in _MARKUP:
-        if pattern.match(start):
-            raise FeedRefused("not_delimited", f"This looks like {what}, not a text table.")
+    what = markup(text)
+    if what:
+        raise FeedRefused("not_delimited", f"This looks like {what}, not a text table.")

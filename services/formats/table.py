@@ -14,7 +14,7 @@ _NAMED = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _TITLE_LINES = 30  # a header stands within the first so many records
 MOST_COLUMNS = 2000
 # A record is a product's when one of these says which.
-_IDENTIFYING = word_set("handle group id sku title barcode")
+IDENTIFYING = word_set("handle group id sku title barcode")
 
 
 class Table(NamedTuple):
@@ -54,7 +54,7 @@ def find(sample: Sample, default_currency: str | None, reread: Callable[[str, in
     if len(names) > MOST_COLUMNS:
         raise FeedRefused("too_many_columns", f"The table has more than {MOST_COLUMNS} columns.")
     _refuse_long_delimiter(names)
-    if not known & _IDENTIFYING or (len(known) == 1 and len(names) > 40) or headers.order_headers(names):
+    if not known & IDENTIFYING or (len(known) == 1 and len(names) > 40) or headers.order_headers(names):
         raise _refusal(names)
     first_line = _line_behind(lines, best)
     body = [row for row in records.parse(lines[first_line - 1 :], best.delimiter) if not records.is_blank(row)]

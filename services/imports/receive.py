@@ -116,7 +116,7 @@ def store_upload(file: BinaryIO, *, merchant_id: UUID, filename: str | None) -> 
     refuse_unusable(file)
     reader = HashingReader(file)
     name = (filename or "").replace("\\", "/").rpartition("/")[2].replace("\0", "")[:200] or None
-    key = get_storage().put(reader, merchant_id=merchant_id, name=name or "feed")  # type: ignore[arg-type]
+    key = get_storage().put(reader, merchant_id=merchant_id, name=name or "feed")
     return Stored(key, name, reader.sha256, reader.bytes)
 
 

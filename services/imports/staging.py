@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.core.clock import now
-from services.core.errors import Invalid
+from services.core.errors import Invalid, Unavailable
 from services.formats import delimited
 from services.formats.base import Draft, Reading, RowError
 from services.imports.row_errors import ErrorTally, forget_errors, record_errors
@@ -51,9 +51,13 @@ _CLEAR = text("DELETE FROM import_drafts WHERE merchant_id = :merchant_id AND im
 _SWEEP = text("""
 DELETE FROM import_drafts WHERE merchant_id = :merchant_id AND import_id IN (
     SELECT imports.id FROM imports LEFT JOIN jobs ON jobs.id = imports.job_id
-    WHERE imports.merchant_id = :merchant_id AND imports.staged_at IS NOT NULL AND imports.finished_at IS NULL
+    WHERE imports.merchant_id = :merchant_id AND imports.finished_at IS NULL
       AND coalesce(jobs.state, 'failed') IN ('succeeded', 'failed', 'cancelled'))
 """)
+
+
+class StagingLost(Unavailable):
+    """The staged rows went with a crash of the database; they will be read from the file again."""
 
 
 class NoUsableRows(Invalid):
@@ -81,9 +85,11 @@ def clear_drafts(session: Session, import_: Import) -> None:
 def stage(run: Run, import_: Import, stream: BinaryIO) -> None:
     """Read the file from its beginning and stage its drafts; at the end, say so in the import's row.
 
-    Raises FeedRefused, NoUsableRows, Stopped.
+    Raises FeedRefused, NoUsableRows, StagingLost, Stopped.
     """
-    known = import_.staged_at is not None  # only the drafts were lost: its errors are recorded, and some are the merge's
+    known = (
+        import_.staged_at is not None
+    )  # only the drafts were lost: its errors are recorded, and some are the merge's
     with run.transaction() as session:
         session.execute(_SWEEP, {"merchant_id": import_.merchant_id})
         clear_drafts(session, import_)
@@ -110,6 +116,8 @@ def _conclude(
     session: Session, import_id: UUID, reading: Reading, tally: ErrorTally, *, staged: int, known: bool
 ) -> None:
     import_ = session.get_one(Import, import_id)
+    if count_drafts(session, import_) != staged:
+        raise StagingLost(retry_after=1)
     if not known:
         record_errors(session, tally, merchant_id=import_.merchant_id, import_id=import_id)
         session.refresh(import_)
@@ -153,7 +161,7 @@ def _storable(draft: Draft, tally: ErrorTally) -> Draft | None:
         if value is not None and len(value) > LONGEST_KEY:
             reason = f"The cell has {len(value)} characters; {LONGEST_KEY} are allowed here."
             tally.add(RowError(draft.line, f"{name}_too_long", name, value[:200], reason, fatal=False))
-            draft = draft._replace(**{name: None})
+            draft = draft._replace(**{name: None})  # type: ignore[arg-type]
     if draft.tags is not None:
         tags = ",".join(dict.fromkeys(tag for part in draft.tags.split(",") if (tag := part.strip())))
         draft = draft._replace(tags=tags or None)

@@ -7,12 +7,11 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.catalog.merge import Merged, merge_range
-from services.core.errors import Unavailable
 from services.formats.base import FeedRefused, RowError
 from services.imports.fetch import fetch
 from services.imports.receive import FeedNotUsable
 from services.imports.row_errors import ErrorTally, record_errors
-from services.imports.staging import clear_drafts, is_staged, stage
+from services.imports.staging import StagingLost, clear_drafts, is_staged, stage
 from services.jobs import Outcome, Run, Snooze
 from services.models import Import
 from services.storage import get_storage
@@ -23,21 +22,26 @@ MERGE_ROWS = 8_000
 WAIT_SECONDS = 2.0
 
 
-class StagingLost(Unavailable):
-    """The staged rows went with a crash of the database; they will be read from the file again."""
-
-
 # One import of a source at a time, in the order they were asked for. The lock only guards the decision: whoever has
-# turn_at goes on until its job has ended.
+# the latest turn keeps it until its job has ended.
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('import:' || :merchant_id || ':' || :source, 0))")
-_TAKE_TURN = text("""
-UPDATE imports SET turn_at = coalesce(turn_at, now())
-WHERE id = :id AND (turn_at IS NOT NULL AND finished_at IS NOT NULL OR NOT EXISTS (
-    SELECT FROM imports other JOIN jobs ON jobs.id = other.job_id
-    WHERE other.merchant_id = :merchant_id AND other.source = :source AND other.id <> :id
-      AND other.finished_at IS NULL AND jobs.state NOT IN ('succeeded', 'failed', 'cancelled')
-      AND (other.turn_at IS NOT NULL OR other.id < :id)))
-RETURNING true
+_OTHERS = text("""
+SELECT
+    coalesce(bool_or(other.turn_at > own.turn_at), false) AS overtaken,
+    coalesce(bool_or((other.turn_at > coalesce(own.turn_at, '-infinity') OR own.turn_at IS NULL AND other.id < own.id)
+                     AND other.finished_at IS NULL AND jobs.state NOT IN ('succeeded', 'failed', 'cancelled')),
+             false) AS at_work
+FROM imports own
+JOIN imports other ON other.merchant_id = own.merchant_id AND other.source = own.source AND other.id <> own.id
+LEFT JOIN jobs ON jobs.id = other.job_id
+WHERE own.id = :id
+""")
+_TAKE_TURN = text("UPDATE imports SET turn_at = clock_timestamp() WHERE id = :id AND (turn_at IS NULL OR :anew)")
+# Its rows may have been overwritten: what it had done counts for nothing.
+_BEGIN_ANEW = text("""
+UPDATE imports SET staged_at = NULL, apply_cursor = NULL, applied_rows = 0, products_created = 0, products_updated = 0,
+    products_unchanged = 0, variants_created = 0, variants_updated = 0, variants_unchanged = 0
+WHERE id = :id
 """)
 _ADD = text("""
 UPDATE imports SET apply_cursor = :upto, applied_rows = applied_rows + :rows,
@@ -70,17 +74,22 @@ def run_import(run: Run, *, import_id: UUID) -> Outcome | None:
 
 
 def _take_turn(run: Run, import_id: UUID) -> Import | None:
+    """The import, if it is its turn. One that had its turn, failed, and comes back after another begins anew."""
     with run.transaction() as session:
         import_ = session.get_one(Import, import_id)
-        where = {"merchant_id": import_.merchant_id, "source": import_.source}
-        session.execute(_LOCK, {**where, "merchant_id": str(import_.merchant_id)})
-        taken = session.execute(_TAKE_TURN, {**where, "id": import_id}).scalar_one_or_none()
-        return import_ if taken else None
+        session.execute(_LOCK, {"merchant_id": str(import_.merchant_id), "source": import_.source})
+        others = session.execute(_OTHERS, {"id": import_id}).one()
+        if others.at_work:
+            return None
+        if others.overtaken:
+            session.execute(_BEGIN_ANEW, {"id": import_id})
+        session.execute(_TAKE_TURN, {"id": import_id, "anew": others.overtaken})
+        session.refresh(import_)
+        return import_
 
 
 def _stage(run: Run, import_: Import) -> None:
-    assert import_.storage_key is not None
-    with get_storage().open(import_.storage_key, merchant_id=import_.merchant_id) as file:
+    with get_storage().open(import_.storage_key or "", merchant_id=import_.merchant_id) as file:
         try:
             stage(run, import_, file)
         except FeedRefused as refused:
@@ -127,7 +136,9 @@ def _finish(run: Run, session: Session, import_: Import) -> None:
 
 def _repeated(found: Any) -> RowError:
     what = f"variant {found.variant_key!r} of {found.product_key!r}" if found.variant_key else f"{found.product_key!r}"
-    reason = f"Lines {found.line} and {found.later_line} are both {what[:300]}; the later line was used."
+    reason = (
+        f"Lines {found.line} and {found.later_line} are both {what[:300]}; where they differ, the later one counts."
+    )
     return RowError(found.line, "duplicate_variant", None, (found.variant_key or found.product_key)[:200], reason)
 
 

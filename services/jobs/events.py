@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Boolean, Text, cast, func, literal_column, select, text
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy import Text, cast, exists, func, literal, select, text, tuple_
 
 from services.core import db
 from services.core.errors import Invalid
@@ -23,7 +22,8 @@ from services.core.settings import Settings
 from services.jobs.ledger import Connection, begin
 from services.jobs.queries import JobNotFound
 from services.jobs.states import ENDED
-from services.models import Job
+from services.models import Job, JobEvent
+from services.models.jobs import Xid8
 
 PAGE = 5000  # events in one poll
 REPLAY_PAGE = 500
@@ -126,12 +126,6 @@ def _progress_message(row: Any) -> Message:
     return Message(merchant_id, job_id, encode("progress", json.dumps(data)))
 
 
-_NEWS: ColumnElement[bool] = literal_column(
-    "EXISTS (SELECT FROM job_events e WHERE e.job_id = jobs.id AND (e.xid, e.id) > (CAST(:xid AS xid8), :after))",
-    Boolean,
-)
-
-
 class Visible:
     """What a snapshot of Postgres saw: "xmin:xmax:xip,…"."""
 
@@ -158,12 +152,14 @@ def look(merchant_id: UUID, job_id: UUID, describe: Callable[[Job], str], last: 
     """The job, all from one snapshot of the database. Raises JobNotFound."""
     with db.transaction(merchant_id=merchant_id) as session:
         after = last or Cursor(0, 0)
-        statement = select(Job, cast(func.pg_current_snapshot(), Text), _NEWS).where(Job.id == job_id)
-        found = session.execute(statement, {"xid": str(after.xid), "after": after.id}).one_or_none()
+        place = tuple_(JobEvent.xid, JobEvent.id) > tuple_(cast(literal(str(after.xid)), Xid8), after.id)
+        news = exists().where(JobEvent.job_id == Job.id, place)
+        statement = select(Job, cast(func.pg_current_snapshot(), Text), news).where(Job.id == job_id)
+        found = session.execute(statement).one_or_none()
         if found is None:
             raise JobNotFound
-        job, snapshot, news = found
-        return Sight(job.state in ENDED, describe(job), Visible(snapshot), news)
+        job, snapshot, more = found
+        return Sight(job.state in ENDED, describe(job), Visible(snapshot), more)
 
 
 def replay(merchant_id: UUID, job_id: UUID | None, after: Cursor, until: Cursor) -> list[Message]:

@@ -1,15 +1,14 @@
 """The catalogue: products, and the variants that are sold. See docs/imports.md for how feeds become rows."""
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Numeric, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Computed, Index, Numeric, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.models.base import Base, CreatedAt, Id, MerchantId
+from services.models.base import Base, CreatedAt, Id
 
 # Twelve digits and six decimals: whatever a feed reader lets through is kept as it is, never rounded.
 Money = Numeric(18, 6)
@@ -29,7 +28,7 @@ class Product(Base):
     )
 
     id: Mapped[Id]
-    merchant_id: Mapped[MerchantId]
+    merchant_id: Mapped[UUID]  # deleted with the merchant by a trigger: a foreign key's check per row is not free
     source: Mapped[str]
     key: Mapped[str] = mapped_column(Key)
     title: Mapped[str | None]  # None until a feed says it: a stock list may name products nobody has described
@@ -61,8 +60,8 @@ class Variant(Base):
     )
 
     id: Mapped[Id]
-    merchant_id: Mapped[UUID]  # no foreign key of its own: the product has one, and a check per row is not free
-    product_id: Mapped[UUID] = mapped_column(ForeignKey("products.id", ondelete="CASCADE"))
+    merchant_id: Mapped[UUID]
+    product_id: Mapped[UUID]  # deleted with the product by a trigger
     key: Mapped[str] = mapped_column(Key)
     sku: Mapped[str | None]
     barcode: Mapped[str | None]

@@ -86,16 +86,23 @@ def listening(url: str, headers: dict[str, str], last: str | None = None) -> Ite
 
 
 @pytest.fixture(scope="module")
-def app():
-    """An application of this module's own: its hub can be looked at."""
-    return create_app()
+def served():
+    """An application of this module's own, whose hub can be looked at, and its address."""
+    application = create_app()
+    with serving(application) as address:
+        yield application, f"{address}/api/v1/jobs"
 
 
-@pytest.fixture(scope="module")
-def url(app):
-    """Its address."""
-    with serving(app) as address:
-        yield f"{address}/api/v1/jobs"
+@pytest.fixture
+def url(served):
+    """Where the jobs are."""
+    return served[1]
+
+
+@pytest.fixture
+def hub(served) -> Hub:
+    """What hands out."""
+    return served[0].state.job_hub
 
 
 @pytest.fixture
@@ -368,8 +375,7 @@ def wait_until(condition: Any, seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
-def test_nobody_listens_and_nothing_is_asked(url, app, headers, merchant):
-    hub: Hub = app.state.job_hub
+def test_nobody_listens_and_nothing_is_asked(url, hub, headers):
     with listening(f"{url}/events", headers) as listener:
         listener.take(1)
         wait_until(lambda: hub.listeners >= 1)
@@ -502,9 +508,8 @@ async def crowd(url: str, headers: list[dict[str, str]], act: Any) -> list[list[
     return heard
 
 
-def test_five_hundred_listeners_cost_postgres_no_more_than_one(app, url):
+def test_five_hundred_listeners_cost_postgres_no_more_than_one(hub, url):
     """Ten merchants, fifty listeners each: the polls are the hub's, the connections the pool's, the events all."""
-    hub: Hub = app.state.job_hub
     merchants = [make_merchant() for _ in range(10)]
     own = [headers_for(merchant) for merchant in merchants]
     figures: dict[str, Any] = {}
@@ -564,7 +569,7 @@ def test_a_server_told_to_stop_does_not_wait_for_its_listeners(headers, merchant
             except httpx.TransportError:
                 return False
 
-        wait_until(alive, 30)
+        wait_until(alive, 60)
         with listening(f"{address}/api/v1/jobs/events", headers) as listener:
             listener.take(1)
             began = time.monotonic()

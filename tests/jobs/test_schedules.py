@@ -408,45 +408,6 @@ def test_deleting_a_schedule_leaves_its_jobs(merchant: UUID) -> None:
     assert jobs_of(id_) == [(NOON, "queued", "enqueued")]
 
 
-# -- Beat ------------------------------------------------------------------------------------------------------------
-
-
-def test_beat_fires_tells_that_it_lives_and_never_raises(merchant: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
-    from workers.app import app
-    from workers.beat import LedgerScheduler
-
-    beat = LedgerScheduler(app=app)
-    id_ = make(merchant, interval_seconds=10)
-    due_at(id_, datetime.now(UTC) - timedelta(seconds=3))
-    assert 0 < beat.tick() <= 1
-    assert [state for _, state, _ in jobs_of(id_)] == ["queued"]
-    with owner() as connection:
-        [(role, lag)] = connection.execute(
-            "SELECT role, lag_seconds FROM processes WHERE id = %s", (beat.id,)
-        ).fetchall()
-    assert role == "beat"
-    assert 3 <= lag < 20
-    due_at(id_, datetime.now(UTC) + timedelta(seconds=0.4))
-    assert 0 < beat.tick() <= 0.4
-
-    away = db.get_engine()
-    monkeypatch.setattr(type(away), "connect", _refuse)
-    assert beat.tick() == 1.0
-    monkeypatch.undo()
-    due_at(id_, datetime.now(UTC))
-    beat.tick()
-    assert len(jobs_of(id_)) == 2
-    beat.close()
-    assert "producer" not in vars(beat)  # the broker was never asked
-    assert "connection" not in vars(beat)
-
-
-def _refuse(*_: Any, **__: Any) -> None:
-    from sqlalchemy.exc import OperationalError
-
-    raise OperationalError("SELECT 1", {}, Exception("connection refused"))
-
-
 def test_a_column_nobody_foresaw_is_the_schedules_trouble_only(merchant: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
     bad, good = make(merchant), make(merchant)
     due_at(bad, NOON - timedelta(seconds=1))

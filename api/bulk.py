@@ -1,0 +1,309 @@
+"""Imports: hand in a feed, follow it, see what was wrong with it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, BinaryIO, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from api.deps import CallerDep, EarlyCallerDep, IdempotencyKey, PageDep, SessionDep
+from services.core.db import transaction
+from services.core.errors import Invalid, ShopOptiError, TooLarge, Unavailable
+from services.core.paging import ListOut
+from services.core.settings import get_settings
+from services.imports import queries
+from services.imports.fetch import check_address
+from services.imports.queries import Operation
+from services.imports.receive import Stored, drop_upload, known_currency, start_import, status_url, store_upload
+from services.imports.work import summary
+from services.models import ImportRowError
+
+router = APIRouter(prefix="/bulk", tags=["bulk"])
+
+FIRST_ERRORS = 20
+
+Source = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")
+]
+
+
+class NotAnUpload(Invalid):
+    """Send the feed as multipart/form-data with a part named `file`, or as application/json with a `url`."""
+
+
+class ImportFields(BaseModel):
+    """What can be said about a feed, beside the feed itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Source = Field(
+        default="default",
+        description="Which series of feeds this one belongs to. Products are recognised within their source.",
+    )
+    currency: str | None = Field(default=None, description="ISO 4217 currency of prices that name none.")
+
+
+class ImportIn(ImportFields):
+    """A feed at an address."""
+
+    url: str = Field(min_length=1, max_length=2048, description="An http(s) address on the public internet.")
+
+
+class ImportStartedOut(BaseModel):
+    """An import on its way."""
+
+    import_id: UUID
+    job_id: UUID
+    source: str
+    status_url: str
+    errors_url: str
+
+
+class Counts(BaseModel):
+    """Rows of the catalogue by what the feed meant for them."""
+
+    created: int
+    updated: int
+    unchanged: int
+
+
+class ProgressOut(BaseModel):
+    """Rows done, of how many (null: not known yet)."""
+
+    done: int
+    total: int | None
+    note: str | None
+
+
+class FailureOut(BaseModel):
+    """Why the last attempt ended badly."""
+
+    code: str
+    message: str | None
+
+
+class RowErrorOut(BaseModel):
+    """A record that was left out (`fatal`), or a cell that was."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    line: int
+    code: str
+    column: str | None
+    value: str | None
+    reason: str
+    fatal: bool
+
+
+class OperationOut(BaseModel):
+    """An import: what it is, how far it has come, what came of it."""
+
+    id: UUID
+    job_id: UUID
+    status: Literal["scheduled", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired"]
+    phase: Literal["fetch", "read", "apply", "done"]
+    progress: ProgressOut | None
+    error: FailureOut | None
+    source: str
+    currency: str | None
+    filename: str | None
+    url: str | None
+    bytes: int | None
+    sha256: str | None
+    format: str | None = Field(description="What the feed was recognised as.")
+    encoding: str | None
+    delimiter: str | None
+    columns: dict[str, str] | None = Field(description="Headers as the feed spells them, and the fields they feed.")
+    rows: int = Field(description="Records in the feed.")
+    products: Counts
+    variants: Counts
+    errors: int = Field(description="Records that were left out.")
+    warnings: int = Field(description="Cells that were left out of records that were used.")
+    error_codes: dict[str, int]
+    errors_url: str
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class OperationDetailOut(OperationOut):
+    """An import with the first of its errors."""
+
+    first_errors: list[RowErrorOut]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What came in: a file or an address."""
+
+    fields: ImportFields
+    file: BinaryIO | None = None
+    filename: str | None = None
+
+
+async def _offer(request: Request) -> AsyncIterator[Offer]:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        async with request.form(max_files=1, max_fields=10) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise NotAnUpload(param="file")
+            given = {name: value for name, value in form.items() if name != "file" and value != ""}
+            yield Offer(_valid(ImportFields, given), file.file, file.filename)
+    elif kind == "application/json":
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > get_settings().max_body_bytes:
+                raise TooLarge
+        yield Offer(_valid(ImportIn, bytes(body)))
+    else:
+        raise NotAnUpload(param="Content-Type")
+
+
+def _valid(model: type[ImportFields], given: bytes | dict[str, Any]) -> ImportFields:
+    try:
+        return model.model_validate_json(given) if isinstance(given, bytes) else model.model_validate(given)
+    except ValidationError as error:
+        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_context=False)]
+        raise RequestValidationError(found) from None
+
+
+_BODIES = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        **ImportFields.model_json_schema()["properties"],
+                    },
+                }
+            },
+            "application/json": {"schema": ImportIn.model_json_schema()},
+        },
+    }
+}
+
+
+@router.post("/import", status_code=202, response_model=ImportStartedOut, openapi_extra=_BODIES)
+def start(
+    caller: EarlyCallerDep, offer: Annotated[Offer, Depends(_offer, scope="function")], once: IdempotencyKey
+) -> Response:
+    """Import a CSV or TSV of products, uploaded or at an address. Answers as soon as it is safely noted."""
+    fields = offer.fields
+    currency = known_currency(fields.currency)
+    url = fields.url if isinstance(fields, ImportIn) else None
+    stored: Stored | None = None
+    if offer.file is not None:
+        stored = store_upload(offer.file, merchant_id=caller.merchant_id, filename=offer.filename)
+    elif url is not None:
+        check_address(url)
+    taken = False
+    asked = {"content": stored.sha256 if stored else url, "source": fields.source, "currency": currency}
+    try:
+        with transaction(merchant_id=caller.merchant_id, user_id=caller.user.id) as session:
+
+            def make() -> ImportStartedOut:
+                nonlocal taken
+                import_ = start_import(
+                    session,
+                    merchant_id=caller.merchant_id,
+                    source=fields.source,
+                    currency=currency,
+                    stored=stored,
+                    url=url,
+                )
+                taken = True
+                where = status_url(import_.id)
+                return ImportStartedOut(
+                    import_id=import_.id,
+                    job_id=import_.job_id,
+                    source=import_.source,
+                    status_url=where,
+                    errors_url=f"{where}/errors",
+                )
+
+            response = once(session, asked, status=202, make=make)
+    except ShopOptiError as error:
+        # A commit whose answer was lost may have happened: then the file is needed.
+        if stored and not (taken and isinstance(error, Unavailable)):
+            drop_upload(stored, merchant_id=caller.merchant_id)
+        raise
+    if stored and not taken:
+        drop_upload(stored, merchant_id=caller.merchant_id)
+    return response
+
+
+@router.get("/operations")
+def list_operations(
+    session: SessionDep,
+    caller: CallerDep,
+    page: PageDep,
+    source: Annotated[str | None, Query(max_length=100)] = None,
+) -> ListOut[OperationOut]:
+    """The merchant's imports, newest first."""
+    found = queries.list_operations(session, page, merchant_id=caller.merchant_id, source=source)
+    return ListOut[OperationOut].model_validate(
+        found.map(lambda row: OperationOut(**_fields(row))), from_attributes=True
+    )
+
+
+@router.get("/operations/{import_id}")
+def get_operation(import_id: UUID, session: SessionDep) -> OperationDetailOut:
+    """One import, with the first of its errors."""
+    found = queries.get_operation(session, import_id)
+    errors = queries.row_errors(session, found.import_, limit=FIRST_ERRORS)
+    return OperationDetailOut(**_fields(found), first_errors=[_row_error(error) for error in errors])
+
+
+@router.get(
+    "/operations/{import_id}/errors",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {}, "application/json": {}}}},
+)
+def get_errors(
+    import_id: UUID,
+    session: SessionDep,
+    format_: Annotated[Literal["csv", "json"] | None, Query(alias="format")] = None,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+) -> Response:
+    """Every row error that was kept (10,000 at most): a CSV to download, or JSON if that is asked for."""
+    found = queries.get_operation(session, import_id)
+    errors = queries.row_errors(session, found.import_)
+    if format_ == "json" or (format_ is None and "application/json" in accept):
+        return JSONResponse({"data": [_row_error(error).model_dump() for error in errors]})
+    name = f"import-{import_id}-errors.csv"
+    return StreamingResponse(
+        queries.errors_csv(errors),
+        media_type="text/csv",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def _row_error(error: ImportRowError) -> RowErrorOut:
+    return RowErrorOut.model_validate(error)
+
+
+def _fields(found: Operation) -> dict[str, Any]:
+    import_ = found.import_
+    own = ("id", "job_id", "source", "currency", "filename", "url", "bytes", "sha256", "format", "encoding")
+    more = ("delimiter", "columns", "error_codes", "created_at", "finished_at")
+    return {
+        **{name: getattr(import_, name) for name in (*own, *more)},
+        **summary(import_),
+        "status": found.status,
+        "phase": found.phase,
+        "progress": found.progress,
+        "error": found.error,
+        "errors_url": f"{status_url(import_.id)}/errors",
+    }

@@ -1,0 +1,297 @@
+"""Trees nobody has described: which of the values in a record are the columns of a table.
+
+A value's name is the path to it. One that stands directly in the record is read by its own name; one that stands deeper
+only where the way to it says that it is the product's (``pricing.price``, ``offers.offer.price``) and not something
+else's (``shipping.price``, ``supplier.id``, ``reviews.rating``): a missing price is better than a wrong one.
+"""
+
+import re
+from collections.abc import Callable, Hashable, Iterable
+from functools import lru_cache
+from html.entities import html5
+from typing import Any
+
+from services.formats import generic, headers, trees
+from services.formats.base import FeedRefused
+from services.formats.numbers import word_set
+from services.formats.table import MOST_COLUMNS
+
+DEEPEST = 6  # levels below the record
+_MOST_SHAPES = 5000
+MOST_REPEATS = 60  # of one value in a record
+
+Values = dict[str, list[str]]  # path → its values in one record
+
+# Words of a path that only group what is the product's own.
+_WRAPPERS = word_set(
+    "offer offers price prices pricing meta metadata details detail inventory stock stocks identifiers images image "
+    "media pictures photos gallery assets product item article data attributes attribute general info information "
+    "fields properties node content basic main default weight dimensions shipping_weight categories category brand "
+    "manufacturer tags availability params parameters"
+)
+# Words that name nothing by themselves: the value is what the word before says.
+_NAMING = word_set("name title value text amount label src url href link content path original large xlarge extralarge "
+                   "full zoom big max high id0")  # fmt: skip
+_OF_LISTS = word_set("list items array element entry li values string")
+_NESTED = word_set(
+    "sku mpn barcode price sale compare_at_price cost currency stock availability weight weight_unit image more_images "
+    "category brand description"
+)
+_VARIANTS = word_set("variants variations productvariants skus")
+_KEYS = ("id", "productid", "handle", "slug")
+_GROUP = "item_group_id"
+_OF_VARIANT = word_set(
+    "sku mpn barcode price sale compare_at_price cost currency stock availability weight weight_unit color size "
+    "material pattern option_names option_values"
+)
+_JOINED = {"image": "\n", "more_images": "\n", "variant_image": "\n", "tags": ", "}
+_PICTURES = word_set("image more_images")
+_SMALL = re.compile(r"thumb|small|mini|tiny|medium|icon|preview|swatch", re.I).search
+_LARGE = ("original", "full", "zoom", "max", "xxl", "xlarge", "extralarge", "xl", "big", "high", "large", "normal")
+_NAMED_VALUES = word_set("param parameter attribute attr property feature field spec specification a option")
+
+
+def text_of(element: Any) -> str:
+    """The text of an element without children, with the HTML entities that only its absent DTD explains."""
+    text: str = element.text or ""
+    for child in element:
+        name = getattr(child, "name", None)
+        if isinstance(name, str):  # an entity
+            text += html5.get(f"{name};", f"&{name};")
+        text += child.tail or ""
+    return text.strip()
+
+
+def local(tag: str) -> str:
+    """A name without its namespace."""
+    return tag.rpartition("}")[2]
+
+
+def of_element(element: Any, preferred: str = "") -> Values:
+    """All values of an XML element; attributes count as children. Names in the ``preferred`` namespace go first."""
+    found: Values = {}
+    _enter_element(element, "", 0, preferred, found)
+    return found
+
+
+@lru_cache(10_000)
+def _read_tag(tag: str, preferred: str) -> tuple[str, bool, bool]:
+    """A tag's local name, whether it is in the preferred namespace, and whether it may be ``<param name="…">``."""
+    name = local(tag)
+    return name, bool(preferred) and tag.startswith(preferred), name.lower() in _NAMED_VALUES
+
+
+def _enter_element(element: Any, prefix: str, depth: int, preferred: str, found: Values) -> None:
+    for key, value in element.items():
+        _add(found, prefix + local(key), value.strip())
+    sure: set[str] = set()
+    for child in element:
+        tag = child.tag
+        if tag.__class__ is not str:
+            continue
+        name, is_sure, is_named = _read_tag(tag, preferred)
+        path = prefix + name if prefix else name
+        if is_sure:
+            if path not in sure:
+                found.pop(path, None)
+                sure.add(path)
+        elif path in sure:
+            continue
+        if len(child):
+            if any(isinstance(one.tag, str) for one in child):
+                if depth < DEEPEST:
+                    _enter_element(child, path + ".", depth + 1, preferred, found)
+                continue
+            text = text_of(child)
+        else:
+            text = (child.text or "").strip()
+        attributes = child.items()
+        if text:
+            if is_named and attributes and (named := child.get("name")):
+                _add(found, prefix + named.strip().replace(".", " "), text)
+                continue
+            values = found.get(path)
+            if values is None:
+                found[path] = [text]
+            elif len(values) < MOST_REPEATS:
+                values.append(text)
+        for key, value in attributes:
+            _add(found, f"{path}.{local(key)}", value.strip())
+
+
+def shape_of_element(element: Any) -> tuple[Any, ...]:
+    """Two elements of one shape have values of the same names."""
+    return tuple([(one.tag, *one.keys(), one.get("name")) if one.keys() else one.tag for one in element.iter()])
+
+
+def of_object(record: dict[str, Any]) -> Values:
+    """All values of a JSON object; a list of values is one value repeated."""
+    found: Values = {}
+    _enter_object(record, "", 0, found)
+    return found
+
+
+def _enter_object(record: dict[str, Any], prefix: str, depth: int, found: Values) -> None:
+    for name, value in record.items():
+        path = prefix + name.replace(".", " ")
+        for one in value[:MOST_REPEATS] if isinstance(value, list) else (value,):
+            if isinstance(one, dict):
+                if depth < DEEPEST:
+                    _enter_object(one, path + ".", depth + 1, found)
+            elif isinstance(one, bool):
+                _add(found, path, "true" if one else "false")
+            elif one is not None and not isinstance(one, list):
+                _add(found, path, str(one).strip())
+
+
+def with_variants(record: dict[str, Any]) -> Iterable[tuple[Values, str | None]]:
+    """The values of a JSON object, once for each variant when it holds a list of them.
+
+    A variant's own number, price and stock go before the product's; a title it has is not the product's.
+    """
+    name = next((name for name in record if headers.normal(name) in _VARIANTS and _is_list(record[name])), None)
+    product = of_object({key: value for key, value in record.items() if key != name})
+    if name is None:
+        yield product, None
+        return
+    key = next((product[one] for one in product if headers.normal(one) in _KEYS), None)
+    for variant in record[name]:
+        own = of_object(variant)
+        values = product | {
+            path: given
+            for path, given in own.items()
+            if (said := headers.meaning(header_of(path) or path)) is None or said.field in _OF_VARIANT
+        }
+        if key:
+            values[_GROUP] = key
+        yield values, None
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+
+
+def _add(found: Values, path: str, text: str) -> None:
+    if text:
+        values = found.setdefault(path, [])
+        if len(values) < MOST_REPEATS:
+            values.append(text)
+
+
+def header_of(path: str) -> str | None:
+    """The name by which a path is read as a column, or None when it is not known to be the product's own."""
+    steps = [step for step in path.split(".") if step.casefold() not in _OF_LISTS]
+    if len(steps) < 2:
+        return steps[0] if steps else path
+    *way, last = steps
+    if not all(headers.normal(step) in _WRAPPERS or headers.normal(step).rstrip("s") in _WRAPPERS for step in way):
+        return None
+    above = headers.meaning(way[-1])
+    said = headers.meaning(last)
+    # A price of something ("value" of "price") is the price; its currency and unit are read by their own names.
+    if above and (headers.normal(last) in _NAMING or (above.field in _PICTURES and not said)):
+        return way[-1]
+    return last if said and said.field in _NESTED else None
+
+
+def columns(paths: Iterable[str]) -> dict[str, str]:
+    """Path → header for the paths that are columns: of two for one field the one that stands less deep."""
+    ordered = sorted(paths, key=lambda path: path.count("."))
+    chosen: dict[str, str] = {}
+    taken: set[str] = set()
+    pictures: list[str] = []
+    for path in ordered:
+        header = header_of(path)
+        if header is None:
+            continue
+        said = headers.meaning(header)
+        name = headers.normal(header)
+        if said and said.field in _PICTURES:
+            pictures.append(path)
+        elif "." in path and said and (said.field in taken or name in taken):
+            continue
+        taken.add(name)
+        if said and "." not in path:
+            taken.add(said.field)
+        chosen[path] = header
+    for path in _copies(pictures):
+        del chosen[path]
+    return chosen
+
+
+def _copies(pictures: list[str]) -> set[str]:
+    """Of pictures in several sizes all but the largest."""
+    small = set(filter(_SMALL, pictures))
+    copies = small if len(small) < len(pictures) else set()
+    sizes: dict[str, list[str]] = {}
+    for path in pictures:
+        if headers.normal(path.rpartition(".")[2]) in _LARGE and path not in copies:
+            sizes.setdefault(path.rpartition(".")[0], []).append(path)
+    for same in sizes.values():
+        same.sort(key=lambda path: _LARGE.index(headers.normal(path.rpartition(".")[2])))
+        copies |= set(same[1:])
+    return copies
+
+
+def learn(
+    values_of: Callable[[Any], Iterable[tuple[Values, str | None]]],
+    what: str,
+    shape_of: Callable[[Any], Hashable] | None = None,
+) -> Callable[[Iterable[Any]], trees.Known]:
+    """The ``learn`` of a dialect nobody has described: its columns are all the paths that occur in the file.
+
+    Where ``shape_of`` tells which records have the same paths, only one of them is looked into.
+    """
+
+    def read(found: Iterable[Any]) -> trees.Known:
+        paths: dict[str, None] = {}
+        sample: list[Values] = []
+        shapes: set[Hashable] = set()
+        for record in found:
+            if shape_of and len(sample) >= trees.SAMPLE:
+                shape = shape_of(record)
+                if shape in shapes:
+                    continue
+                if len(shapes) < _MOST_SHAPES:
+                    shapes.add(shape)
+            for values, _ in values_of(record):
+                paths.update(dict.fromkeys(values))
+                if len(sample) < trees.SAMPLE:
+                    sample.append(values)
+            if len(paths) > MOST_COLUMNS:
+                raise FeedRefused("too_many_columns", f"The records have more than {MOST_COLUMNS} different fields.")
+        if not sample:
+            raise FeedRefused("no_records", "The file holds no products.")
+        chosen = columns(paths)
+        trees.refuse_unless_products(chosen.values(), what)
+        # Two paths may have one header (the pictures of several sizes): their values are joined.
+        spelled: dict[str, str] = {}
+        parts: list[tuple[str, str, str | None]] = []
+        for path, header in chosen.items():
+            said = headers.meaning(header)
+            first = next((known for known in spelled if headers.normal(known) == headers.normal(header)), header)
+            spelled.setdefault(first, path)
+            parts.append((path, first, _JOINED.get(said.field) if said else None))
+        texts = {header for header in spelled if (said := headers.meaning(header)) and said.field == "description"}
+
+        def cells(values: Values) -> dict[str, str]:
+            row: dict[str, str] = {}
+            for path, header, joint in parts:
+                given = values.get(path)
+                if given is None:
+                    continue
+                text = given[0] if joint is None or len(given) == 1 else joint.join(given)
+                if joint is None and "\n" in text and header not in texts:
+                    text = " ".join(text.split())  # lines broken to make the file look nice
+                if header not in row:
+                    row[header] = text
+                elif joint is not None:
+                    row[header] += joint + text
+            return row
+
+        def rows(record: Any) -> Iterable[trees.Row]:
+            return [(cells(values), variant) for values, variant in values_of(record)]
+
+        return trees.Known(spelled, [cells(values) for values in sample], rows, generic.mapper)
+
+    return read

@@ -1,0 +1,293 @@
+"""An import cut anywhere, by anything, comes to the same end when it is taken up again."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from services.core.db import transaction
+from services.imports import staging, work
+from services.jobs import Cancel
+from services.jobs.control import cancel_job, retry_job
+from services.jobs.ledger import Claim
+from services.jobs.run import Run
+from tests import inline
+from tests.conftest import make_merchant
+from tests.imports.importing import begin, catalogue, errors_of, reload, run_feed, staged
+
+OLD = "Handle,Title,Option1 Name,Option1 Value,Variant SKU,Variant Price\n" + "".join(
+    f"p{n:02},Old {n},Size,S,{n}-S,1.00\n" for n in range(0, 20, 2)
+)
+# Products old and new, scattered over several batches, with a repeated variant and a broken row.
+NEW = (
+    "Handle,Title,Option1 Name,Option1 Value,Variant SKU,Variant Price,Image Src\n"
+    + "".join(f"p{n:02},New {n},Size,S,{n}-S,{n + 1}.00,https://i.example/{n}.jpg\n" for n in range(20))
+    + "p03,,,S,3-S,99.00,\n"
+    + "p05,broken,row,with,too,many,cells,here\n"
+    + "".join(f"p{n:02},,,M,{n}-M,{n + 2}.00,https://i.example/{n}m.jpg\n" for n in range(20))
+)
+
+
+class Killed(BaseException):
+    """SIGKILL: nothing that runs afterwards may be relied upon."""
+
+
+class Doomed(Run):
+    """A run that ends at its nth step: a report, or the beginning, the end or the commit of a transaction."""
+
+    steps = 0
+
+    def __init__(self, claim: Claim, *, fatal_step: int | None = None) -> None:
+        super().__init__(claim)
+        self.fatal_step = fatal_step
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps == self.fatal_step:
+            self.strike()
+
+    def strike(self) -> None:
+        raise Killed
+
+    def progress(self, done: int, total: int | None = None, note: str | None = None) -> None:
+        self.step()
+        super().progress(done, total, note)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator:
+        self.step()
+        with super().transaction() as session:
+            yield session
+            self.step()
+        self.step()
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch):
+    monkeypatch.setattr(staging, "BATCH_ROWS", 7)
+    monkeypatch.setattr(work, "MERGE_ROWS", 9)
+
+
+def _undisturbed() -> tuple:
+    merchant = make_merchant()
+    run_feed(merchant, OLD)
+    import_ = begin(merchant, NEW)
+    runs = []
+    ended = inline.work(import_.job_id, make_run=lambda claim: runs.append(Doomed(claim)) or runs[-1])
+    return catalogue(merchant), ended["result"], _errors(import_), runs[0].steps
+
+
+def _errors(import_) -> list[tuple]:
+    return sorted((error.line, error.code) for error in errors_of(import_))
+
+
+def _result(ended) -> dict:
+    assert ended["state"] == "succeeded", ended
+    return {name: value for name, value in ended["result"].items() if name != "import_id"}
+
+
+def test_killed_at_every_step():
+    expected, result, errors, steps = _undisturbed()
+    assert errors == [(5, "duplicate_variant"), (23, "row_too_long")]
+    assert steps > 30
+    for fatal_step in range(1, steps + 1):
+        merchant = make_merchant()
+        run_feed(merchant, OLD)
+        import_ = begin(merchant, NEW)
+        with pytest.raises(Killed):
+            inline.work(import_.job_id, make_run=lambda claim, at=fatal_step: Doomed(claim, fatal_step=at))
+        inline.lose(import_.job_id)
+        if inline.state_of(import_.job_id)["state"] != "succeeded":  # killed after the last commit: it is done
+            inline.work(import_.job_id)
+        ended = inline.state_of(import_.job_id)
+        assert catalogue(merchant) == expected, fatal_step
+        assert _result(ended) == {name: result[name] for name in _result(ended)}, fatal_step
+        assert _errors(import_) == errors, fatal_step
+        assert staged(merchant) == 0
+
+
+def test_killed_again_and_again():
+    expected, result, errors, _ = _undisturbed()
+    merchant = make_merchant()
+    run_feed(merchant, OLD)
+    import_ = begin(merchant, NEW)
+    for fatal_step in range(3, 200, 2):
+        try:
+            ended = inline.work(import_.job_id, make_run=lambda claim, at=fatal_step: Doomed(claim, fatal_step=at))
+            break
+        except Killed:
+            inline.lose(import_.job_id)
+            if inline.state_of(import_.job_id)["state"] == "succeeded":
+                ended = inline.state_of(import_.job_id)
+                break
+    assert catalogue(merchant) == expected
+    assert _result(ended) == {name: result[name] for name in _result(ended)}
+    assert _errors(import_) == errors
+
+
+def _empty_staging(merchant: UUID) -> None:
+    """What a crash of Postgres does to an unlogged table."""
+    with transaction(merchant_id=merchant) as session:
+        session.execute(text("DELETE FROM import_drafts"))
+
+
+def test_postgres_crashes_between_attempts():
+    expected, result, errors, steps = _undisturbed()
+    for fatal_step in range(4, steps, 3):
+        merchant = make_merchant()
+        run_feed(merchant, OLD)
+        import_ = begin(merchant, NEW)
+        with pytest.raises(Killed):
+            inline.work(import_.job_id, make_run=lambda claim, at=fatal_step: Doomed(claim, fatal_step=at))
+        _empty_staging(merchant)
+        inline.lose(import_.job_id)
+        ended = inline.work(import_.job_id)
+        assert catalogue(merchant) == expected, fatal_step
+        assert _result(ended) == {name: result[name] for name in _result(ended)}, fatal_step
+        assert _errors(import_) == errors, fatal_step
+
+
+def test_postgres_crashes_under_a_running_attempt():
+    expected, result, errors, steps = _undisturbed()
+
+    class Crashing(Doomed):
+        def strike(self) -> None:
+            _empty_staging(self.merchant_id)
+
+    lost = 0
+    for fatal_step in range(4, steps - 1):
+        merchant = make_merchant()
+        run_feed(merchant, OLD)
+        import_ = begin(merchant, NEW)
+        ended = inline.work(import_.job_id, make_run=lambda claim, at=fatal_step: Crashing(claim, fatal_step=at))
+        if ended["state"] != "succeeded":
+            assert (ended["state"], ended["error_code"]) == ("scheduled", "staging_lost")
+            lost += 1
+            ended = inline.work(import_.job_id)
+        assert catalogue(merchant) == expected, fatal_step
+        assert _result(ended) == {name: result[name] for name in _result(ended)}, fatal_step
+        assert _errors(import_) == errors, fatal_step
+    assert lost > 10
+
+
+def test_an_attempt_that_was_taken_over_writes_nothing_more():
+    expected, *_ = _undisturbed()
+    merchant = make_merchant()
+    run_feed(merchant, OLD)
+    import_ = begin(merchant, NEW)
+
+    class Overtaken(Doomed):
+        def strike(self) -> None:
+            inline.lose(self.id)
+            inline.work(self.id)
+
+    between_batches = 15  # a report: no transaction is open
+    inline.work(import_.job_id, make_run=lambda claim: Overtaken(claim, fatal_step=between_batches))
+    assert inline.state_of(import_.job_id)["state"] == "succeeded"
+    assert catalogue(merchant) == expected
+    assert all(
+        variant["version"] <= 2 for product in catalogue(merchant).values() for variant in product["variants"].values()
+    )
+
+
+def test_cancelled_between_batches_and_taken_up_again(merchant):
+    expected, *_ = _undisturbed()
+    run_feed(merchant, OLD)
+    import_ = begin(merchant, NEW)
+
+    class Unwanted(Doomed):
+        def strike(self) -> None:
+            self.stop(Cancel())
+
+    merging = 42
+    ended = inline.work(import_.job_id, make_run=lambda claim: Unwanted(claim, fatal_step=merging))
+    assert (ended["state"], ended["reason"]) == ("cancelled", "cancel_requested")
+    row = reload(import_)
+    assert 0 < row.applied_rows < row.staged_rows
+    with transaction(merchant_id=merchant) as session:
+        retry_job(session, import_.job_id)
+    inline.work(import_.job_id)
+    assert catalogue(merchant) == expected
+
+
+def test_what_a_cancelled_import_left_staged_is_swept_by_the_next(merchant):
+    import_ = begin(merchant, NEW)
+    with pytest.raises(Killed):
+        inline.work(import_.job_id, make_run=lambda claim: Doomed(claim, fatal_step=30))
+    inline.lose(import_.job_id)
+    with transaction(merchant_id=merchant) as session:
+        cancel_job(session, import_.job_id)
+    assert staged(merchant) > 0
+    run_feed(merchant, OLD)
+    assert staged(merchant) == 0
+
+
+def test_imports_of_a_source_take_turns_in_order(merchant):
+    first = begin(merchant, OLD)
+    second = begin(merchant, NEW)
+    other = begin(merchant, NEW, source="another")
+    ended = inline.work(second.job_id)
+    assert (ended["state"], ended["reason"], ended["attempt"]) == ("scheduled", "behind_another_import", 0)
+    assert inline.work(other.job_id)["state"] == "succeeded"
+    assert inline.work(first.job_id)["state"] == "succeeded"
+    assert inline.work(second.job_id)["state"] == "succeeded"
+    assert {product["title"] for product in catalogue(merchant).values()} == {f"New {n}" for n in range(20)}
+
+
+def test_whoever_has_begun_goes_on_before_an_older_one_that_is_tried_again(merchant):
+    first = begin(merchant, OLD)
+    with transaction(merchant_id=merchant) as session:
+        cancel_job(session, first.job_id)
+    second = begin(merchant, NEW)
+    with pytest.raises(Killed):
+        inline.work(second.job_id, make_run=lambda claim: Doomed(claim, fatal_step=20))
+    with transaction(merchant_id=merchant) as session:
+        retry_job(session, first.job_id)
+    assert inline.work(first.job_id)["reason"] == "behind_another_import"
+    inline.lose(second.job_id)
+    assert inline.work(second.job_id)["state"] == "succeeded"
+    assert inline.work(first.job_id)["state"] == "succeeded"
+
+
+def test_an_import_that_was_overtaken_begins_anew(merchant):
+    """Half of the first, all of the second, then the first again: what is there is the first, not a mixture."""
+    first = begin(merchant, NEW)
+    with pytest.raises(Killed):
+        inline.work(first.job_id, make_run=lambda claim: Doomed(claim, fatal_step=45))
+    inline.lose(first.job_id)
+    assert 0 < reload(first).applied_rows < reload(first).staged_rows
+    with transaction(merchant_id=merchant) as session:
+        cancel_job(session, first.job_id)
+    run_feed(merchant, NEW.replace("New", "Newer"))
+    with transaction(merchant_id=merchant) as session:
+        retry_job(session, first.job_id)
+    ended = inline.work(first.job_id)
+    assert {product["title"] for product in catalogue(merchant).values()} == {f"New {n}" for n in range(20)}
+    assert ended["result"]["products"] == {"created": 0, "updated": 20, "unchanged": 0}
+    assert _errors(first) == [(5, "duplicate_variant"), (23, "row_too_long")]
+
+
+def test_two_imports_at_once_never_interleave(merchant):
+    """Two workers, one source: while one of them is at work, the other gets no turn."""
+    one = "SKU,Title,Price\n" + "".join(f"{n:03},One,1.00\n" for n in range(60))
+    two = "SKU,Title,Price\n" + "".join(f"{n:03},Two,2.00\n" for n in range(60))
+    imports = [begin(merchant, feed) for feed in (one, two)]
+
+    def until_done(job_id: UUID) -> None:
+        for _ in range(500):
+            if inline.work(job_id)["state"] == "succeeded":
+                return
+
+    threads = [threading.Thread(target=until_done, args=(import_.job_id,)) for import_ in imports]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert {product["title"] for product in catalogue(merchant).values()} == {"Two"}
+    results = [reload(import_) for import_ in imports]
+    assert results[0].finished_at < results[1].turn_at
+    assert [row.products_created for row in results] == [60, 0]
+    assert [row.products_updated for row in results] == [0, 60]

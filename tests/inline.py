@@ -1,5 +1,6 @@
 """A worker in the test's own thread: rings, claims, performs and ends one job as runner and relay would."""
 
+import atexit
 import functools
 import json
 import threading
@@ -33,7 +34,9 @@ _ledger = threading.Lock()
 @functools.cache
 def connection() -> ledger.Connection:
     """One connection for the ledger's own statements, kept for the whole run."""
-    return db.open_connection(get_settings())
+    opened = db.open_connection(get_settings())
+    atexit.register(opened.close)
+    return opened
 
 
 def write(*, claim: Sequence[UUID] = (), finish: Sequence[Ending] = ()) -> list[Claim]:

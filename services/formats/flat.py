@@ -81,7 +81,9 @@ def _read_tag(tag: str, preferred: str) -> tuple[str, bool, bool]:
     return name, bool(preferred) and tag.startswith(preferred), name.lower() in _NAMED_VALUES
 
 
-def _enter_element(element: Any, prefix: str, depth: int, preferred: str, found: Values) -> None:
+def _enter_element(  # noqa: PLR0912  the inner loop of every XML feed
+    element: Any, prefix: str, depth: int, preferred: str, found: Values
+) -> None:
     for key, value in element.items():
         _add(found, prefix + local(key), value.strip())
     sure: set[str] = set()
@@ -120,8 +122,30 @@ def _enter_element(element: Any, prefix: str, depth: int, preferred: str, found:
 
 
 def shape_of_element(element: Any) -> tuple[Any, ...]:
-    """Two elements of one shape have values of the same names."""
-    return tuple([(one.tag, *one.keys(), one.get("name")) if one.keys() else one.tag for one in element.iter()])
+    """Two elements of one shape have values at the same paths."""
+    return tuple(
+        [
+            (one.tag, one.get("name"), *(key for key, value in one.items() if value), bool(one.text))
+            if one.keys()
+            else one.tag
+            if (text := one.text) and not text.isspace()
+            else (one.tag,)
+            for one in element.iter()
+        ]
+    )
+
+
+def shape_of_object(record: Any) -> tuple[Any, ...]:
+    """Two objects of one shape have values at the same paths."""
+    if isinstance(record, list):
+        return tuple({shape_of_object(one) for one in record[:MOST_REPEATS] if isinstance(one, dict | list)})
+    return tuple(
+        [
+            (key, shape_of_object(value)) if isinstance(value, dict | list) else key
+            for key, value in record.items()
+            if value is not None and value != ""
+        ]
+    )
 
 
 def of_object(record: dict[str, Any]) -> Values:
@@ -144,17 +168,20 @@ def _enter_object(record: dict[str, Any], prefix: str, depth: int, found: Values
                 _add(found, path, str(one).strip())
 
 
+_normal = lru_cache(10_000)(headers.normal)
+
+
 def with_variants(record: dict[str, Any]) -> Iterable[tuple[Values, str | None]]:
     """The values of a JSON object, once for each variant when it holds a list of them.
 
     A variant's own number, price and stock go before the product's; a title it has is not the product's.
     """
-    name = next((name for name in record if headers.normal(name) in _VARIANTS and _is_list(record[name])), None)
+    name = next((name for name in record if _normal(name) in _VARIANTS and _is_list(record[name])), None)
     product = of_object({key: value for key, value in record.items() if key != name})
     if name is None:
         yield product, None
         return
-    key = next((product[one] for one in product if headers.normal(one) in _KEYS), None)
+    key = next((product[one] for one in product if _normal(one) in _KEYS), None)
     for variant in record[name]:
         own = of_object(variant)
         values = product | {

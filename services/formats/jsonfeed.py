@@ -17,6 +17,7 @@ from services.formats.table import IDENTIFYING
 _CHUNK = 64 * 1024
 _DEEPEST = 5  # objects around the array of products
 _NDJSON = 1024 * 1024  # characters within which the first of several values must end
+_ENOUGH = 6  # fields that only a list of products has
 _LOOKED_AT = 20  # records of an array that show whether they are products
 
 _decode = json.JSONDecoder(parse_float=str, parse_int=str, strict=False).raw_decode
@@ -35,7 +36,10 @@ class Kind(NamedTuple):
 _KINDS = (
     Kind(shopify_json.recognises, shopify_json.DIALECT),
     Kind(bigbuy.recognises, bigbuy.DIALECT),
-    Kind(lambda _: True, trees.Dialect("generic_json", flat.learn(flat.with_variants, "The records"))),
+    Kind(
+        lambda _: True,
+        trees.Dialect("generic_json", flat.learn(flat.with_variants, "The records", flat.shape_of_object)),
+    ),
 )
 
 
@@ -59,12 +63,15 @@ def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
 
 
 def _choose(found: Iterator[Found]) -> tuple[str, list[dict[str, Any]]]:
-    """The array whose records look most like products. It reads the whole file: a broken one is refused here."""
+    """The array whose records look most like products."""
     samples: dict[str, list[dict[str, Any]]] = {}
     for path, record in found:
         sample = samples.setdefault(path, [])
         if len(sample) < _LOOKED_AT:
             sample.append(record)
+            # The only array there is, or one that says enough: the rest of the file need not be looked at for this.
+            if len(sample) == _LOOKED_AT and (not path or _likeness(sample)[0] >= _ENOUGH):
+                return path, sample
     best = max(samples, key=lambda path: _likeness(samples[path]), default="")
     return best, samples.get(best, [])
 

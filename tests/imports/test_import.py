@@ -12,7 +12,7 @@ from tests import inline
 from tests.imports.importing import begin, catalogue, errors_of, footprints, reload, run_feed, staged
 
 SHOPIFY = """\
-Handle,Title,Body (HTML),Vendor,Tags,Option1 Name,Option1 Value,Variant SKU,Variant Price,Image Src,Image Position,Status
+Handle,Title,Body (HTML),Vendor,Tags,Option1 Name,Option1 Value,SKU,Price,Image Src,Image Position,Status
 shirt,Shirt,<p>Fine</p>,Oak,"red, new , red",Size,S,A-S,10.00,https://i.example/2.jpg,2,active
 mug,Mug,,Oak,,Title,Default Title,0042,4.5,,,draft
 shirt,,,,,,M,A-M,12.00,https://i.example/1.jpg,1,

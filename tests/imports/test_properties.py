@@ -13,11 +13,11 @@ from services.formats.base import Draft
 from tests.conftest import make_merchant
 from tests.imports.importing import catalogue, footprints, run_feed
 
-HEADER = (
-    "Handle,Title,Body (HTML),Vendor,Tags,Status,Option1 Name,Option1 Value,Option2 Name,Option2 Value,Variant SKU,"
-    "Variant Price,Variant Compare At Price,Variant Barcode,Variant Inventory Qty,Variant Grams,Image Src,"
-    "Image Position,Variant Image"
-).split(",")
+HEADER = [
+    *("Handle", "Title", "Body (HTML)", "Vendor", "Tags", "Status", "Option1 Name", "Option1 Value", "Option2 Name"),
+    *("Option2 Value", "Variant SKU", "Variant Price", "Variant Compare At Price", "Variant Barcode"),
+    *("Variant Inventory Qty", "Variant Grams", "Image Src", "Image Position", "Variant Image"),
+]
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=("Cs", "Cc")), max_size=12)
 maybe = lambda strategy: st.one_of(st.just(""), strategy)  # noqa: E731

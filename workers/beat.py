@@ -36,9 +36,6 @@ class LedgerScheduler(Scheduler):
         self._told = float("-inf")
         self._lag = 0.0  # the worst since it was told last
 
-    def setup_schedule(self) -> None:
-        """Nothing to set up: the rows are the schedule, and Celery's own clean-up entry has nothing to clean."""
-
     def tick(self, *_: Any, **__: Any) -> float:
         """Fire what is due. Returns the seconds to sleep: until the next one, at most a second. Never raises."""
         longest = min(1.0, float(self.max_interval))

@@ -32,7 +32,7 @@ _draining = mmap.mmap(-1, 1)
 DEADLINE_GRACE = 5.0  # seconds past its deadline that a job may take to reach a checkpoint
 PROGRESS_EVERY = 0.5
 # A process that wrote less than BUSY ago waits GATHER for others to join: a group of eight costs little more than one.
-BUSY, GATHER = 0.02, 0.004
+BUSY, GATHER = 0.02, 0.008
 
 
 def drain() -> None:

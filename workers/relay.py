@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 BROKER_ERRORS = (KombuError, RedisError, OSError)
 
 IDLE = 0.5  # seconds between looks when nothing is announced
-BUSY = 0.01  # while a queue has more waiting than its window lets out
+BUSY = 0.03  # while a queue has more waiting than its window lets out
 WINDOW_SECONDS = 0.3  # how much work, at the pace of late, may be rung ahead
 MIN_WINDOW, MAX_WINDOW = 8, 2000
 

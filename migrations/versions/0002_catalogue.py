@@ -11,23 +11,22 @@ depends_on = None
 
 # What a product is found by: the words of its title, brand, category and tags. The parser would keep file names, hosts
 # and compounds together, so they are taken apart first, as services/catalog/queries.py does with what is asked for.
-# The merchant's id is one of the words: a search asks for it too, so that the index alone tells one merchant's shirts
-# from everybody's.
+# The end of the merchant's id (its random part) is one of the words: a search asks for it too, so that the index
+# alone tells one merchant's shirts from everybody's.
 SEARCH = """
 CREATE FUNCTION product_search(merchant_id uuid, title text, brand text, category text, tags text[])
 RETURNS tsvector LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
     RETURN pg_catalog.to_tsvector('pg_catalog.simple'::pg_catalog.regconfig,
-            pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
-                pg_catalog.left(pg_catalog.concat_ws(' ', title, brand, category,
-                    pg_catalog.array_to_string(tags, ' ')), 4000), '-', ' '), '/', ' '), '.', ' '))
-        OPERATOR(pg_catalog.||) pg_catalog.array_to_tsvector(ARRAY[merchant_id::text]);
+        pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.left(pg_catalog.concat_ws(' ',
+            'm' || pg_catalog.right(merchant_id::text, 12), title, brand, category,
+            pg_catalog.array_to_string(tags, ' ')), 4000), '-', ' '), '/', ' '), '.', ' '));
 END $$;
 """
 
 CATALOGUE = """
 CREATE TABLE products (
-    id uuid NOT NULL CONSTRAINT products_pkey PRIMARY KEY,
+    id uuid NOT NULL,
     merchant_id uuid NOT NULL,
     source text NOT NULL,
     key text COLLATE "C" NOT NULL,
@@ -45,14 +44,13 @@ CREATE TABLE products (
     updated_at timestamptz NOT NULL DEFAULT now(),
     search tsvector NOT NULL GENERATED ALWAYS AS
         (product_search(merchant_id, title, brand, category, tags)) STORED,
+    CONSTRAINT products_pkey PRIMARY KEY (merchant_id, id),
     CONSTRAINT products_merchant_id_source_key_key UNIQUE (merchant_id, source, key)
 );
-CREATE INDEX products_merchant_id_id_idx ON products (merchant_id, id);
-CREATE INDEX products_merchant_id_brand_id_idx ON products (merchant_id, brand, id);
 CREATE INDEX products_search_idx ON products USING gin (search);
 
 CREATE TABLE variants (
-    id uuid NOT NULL CONSTRAINT variants_pkey PRIMARY KEY,
+    id uuid NOT NULL,
     merchant_id uuid NOT NULL,
     product_id uuid NOT NULL,
     key text COLLATE "C" NOT NULL,
@@ -70,6 +68,7 @@ CREATE TABLE variants (
     version integer NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT variants_pkey PRIMARY KEY (merchant_id, id),
     CONSTRAINT variants_merchant_id_product_id_key_key UNIQUE (merchant_id, product_id, key)
 );
 CREATE INDEX variants_merchant_id_sku_idx ON variants (merchant_id, sku) WHERE sku IS NOT NULL;

@@ -2,7 +2,8 @@
 
 What a draft does not say (None) leaves what is known. A row that would stay the same is not written at all, so its
 version, its `updated_at` and its place on disk stay too. The caller sees to it that one import of a source runs at a
-time: two at once would be harmless row by row, but leave a mixture.
+time. New rows are plainly inserted (ON CONFLICT costs a third more): should somebody else have made one meanwhile, the
+unique constraint says so, and the range is merged again.
 """
 
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Merged:
     repeated: list[Repeated]
 
 
-# Without them a sort of one range goes to disk, and a plan made while the tables were empty is kept when they are not.
+# Sorts stay in memory, and no plan is kept that was made while the tables were empty.
 _SET_UP = text("SELECT set_config('work_mem', '64MB', true), set_config('plan_cache_mode', 'force_custom_plan', true)")
 
 # Each row looks itself up in a unique index, whatever the planner believes. Its statistics do not know a merchant
@@ -69,6 +70,16 @@ import_drafts WHERE merchant_id = :merchant_id AND import_id = :import_id
 # Python, the last four count within the batch (RFC 9562, 6.2). Asking the system for randomness once per row would
 # cost as much as the row's insertion.
 _ID = "encode(:id_start || int4send((row_number() OVER ())::int), 'hex')::uuid"
+
+_PRODUCT_FIELDS = "title, description, brand, category, tags, status, images, option_names"
+_PRODUCT_COLUMNS = f"id, merchant_id, source, key, {_PRODUCT_FIELDS}"
+_OFFERED = "sku, barcode, options, price, compare_at_price, cost, currency, stock, weight_grams, image_url"
+_VARIANT_COLUMNS = f"id, merchant_id, product_id, key, {_OFFERED}"
+
+
+def _excluded(fields: str) -> str:
+    return ", ".join(f"{name} = excluded.{name}" for name in fields.split(", "))
+
 
 # Of each product field, the first record that says it. array_agg keeps the order of the sorted subquery, and unlike
 # an ORDER BY in each aggregate sorts once. Images: by their position where the file gives one, then by line; an
@@ -123,15 +134,15 @@ diff AS MATERIALIZED (
         ) IS TRUE AS changed
     FROM said LEFT JOIN {_PRODUCT.format(key="said.key")} ON true
 ),
-written AS (
-    INSERT INTO products AS p
-        (id, merchant_id, source, key, title, description, brand, category, tags, status, images, option_names)
-    SELECT {_ID}, :merchant_id, :source, key, title, description, brand, category, tags, status, images, option_names
-    FROM diff WHERE id IS NULL OR changed
+created AS (
+    INSERT INTO products ({_PRODUCT_COLUMNS})
+    SELECT {_ID}, :merchant_id, :source, key, {_PRODUCT_FIELDS} FROM diff WHERE id IS NULL
+),
+updated AS (
+    INSERT INTO products AS p ({_PRODUCT_COLUMNS})
+    SELECT id, :merchant_id, :source, key, {_PRODUCT_FIELDS} FROM diff WHERE changed
     ON CONFLICT (merchant_id, source, key) DO UPDATE SET
-        title = excluded.title, description = excluded.description, brand = excluded.brand,
-        category = excluded.category, tags = excluded.tags, status = excluded.status, images = excluded.images,
-        option_names = excluded.option_names, version = p.version + 1, updated_at = now()
+        {_excluded(_PRODUCT_FIELDS)}, version = p.version + 1, updated_at = now()
 )
 SELECT coalesce(sum(rows), 0)::int AS rows,
     count(*) FILTER (WHERE id IS NULL) AS products_created,
@@ -208,17 +219,15 @@ diff AS MATERIALIZED (
         WHERE merchant_id = {_MERCHANT} AND product_id = said.product_id AND key = said.variant_key LIMIT 1
     ) v ON true
 ),
-written AS (
-    INSERT INTO variants AS v (id, merchant_id, product_id, key, position, sku, barcode, options, price,
-        compare_at_price, cost, currency, stock, weight_grams, image_url)
-    SELECT {_ID}, :merchant_id, product_id, key, position, sku, barcode, options, price,
-        compare_at_price, cost, currency, stock, weight_grams, image_url
-    FROM diff WHERE id IS NULL OR changed
+created AS (
+    INSERT INTO variants ({_VARIANT_COLUMNS}, position)
+    SELECT {_ID}, :merchant_id, product_id, key, {_OFFERED}, position FROM diff WHERE id IS NULL
+),
+updated AS (
+    INSERT INTO variants AS v ({_VARIANT_COLUMNS}, position)
+    SELECT id, :merchant_id, product_id, key, {_OFFERED}, position FROM diff WHERE changed
     ON CONFLICT (merchant_id, product_id, key) DO UPDATE SET
-        sku = excluded.sku, barcode = excluded.barcode, options = excluded.options, price = excluded.price,
-        compare_at_price = excluded.compare_at_price, cost = excluded.cost, currency = excluded.currency,
-        stock = excluded.stock, weight_grams = excluded.weight_grams, image_url = excluded.image_url,
-        version = v.version + 1, updated_at = now()
+        {_excluded(_OFFERED)}, version = v.version + 1, updated_at = now()
 )
 SELECT count(*) FILTER (WHERE id IS NULL) AS variants_created,
     count(*) FILTER (WHERE changed) AS variants_updated,

@@ -8,8 +8,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, cast, exists, func, literal, or_, select, union
-from sqlalchemy.dialects.postgresql import TSQUERY
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select, union
 from sqlalchemy.orm import Session
 
 from services.core.errors import NotFound
@@ -77,9 +76,13 @@ def variants_of(session: Session, product: Product) -> list[Variant]:
 def _select(matching: ProductFilter, *, merchant_id: UUID) -> Select[Product]:
     # The merchant is said again although the policy says it: a constant lets the planner choose the index by itself.
     statement = select(Product).where(Product.merchant_id == merchant_id)
+    # Brand and category are words of the search too: its index finds them, and they need none of their own.
+    for column, value in ((Product.brand, matching.brand), (Product.category, matching.category)):
+        if value is not None:
+            statement = statement.where(column == value)
+            if asked := _words(value, whole=True, merchant_id=merchant_id):
+                statement = statement.where(Product.search.op("@@")(asked))
     for column, value in (
-        (Product.brand, matching.brand),
-        (Product.category, matching.category),
         (Product.status, matching.status),
         (Product.source, matching.source),
     ):
@@ -118,19 +121,30 @@ def _of_variants(matching: ProductFilter, *, merchant_id: UUID) -> list[ColumnEl
 
 
 def _search(q: str, *, merchant_id: UUID) -> Select[Any]:
-    """The ids of products with these words or this code. The words are cut where `product_search` cuts."""
-    words = [word for word in re.split(r"[\s./-]+", q) if any(map(str.isalnum, word))]
-    # Quoted, a word is text to the parser of queries, whatever signs are in it.
-    quoted = " & ".join("'" + word.replace("\\", "\\\\").replace("'", "''") + "':*" for word in words[:20])
+    """The ids of products with these words or this code."""
     code = q.strip()
     by_code = select(Variant.product_id.label("id")).where(
         Variant.merchant_id == merchant_id, or_(Variant.sku == code, Variant.barcode == code)
     )
-    if not words:
+    asked = _words(q, whole=False, merchant_id=merchant_id)
+    if asked is None:
         return by_code
-    asked = cast(literal(f"'{merchant_id}'", Text), TSQUERY).op("&&")(func.to_tsquery("simple", quoted, type_=TSQUERY))
     by_words = select(Product.id).where(Product.merchant_id == merchant_id, Product.search.op("@@")(asked))
     return select(union(by_words, by_code).subquery().c.id)
+
+
+def _words(said: str, *, whole: bool, merchant_id: UUID) -> ColumnElement[Any] | None:
+    """The words as a query of the merchant's part of the index, cut where `product_search` cuts; None without any.
+
+    `whole`: the words themselves, else whatever begins with them.
+    """
+    words = [word for word in re.split(r"[\s./-]+", said[:1000]) if any(map(str.isalnum, word))][:20]
+    if not words:
+        return None
+    # Quoted, a word is text to the parser of queries, whatever signs are in it.
+    quoted = ("'" + word.replace("\\", "\\\\").replace("'", "''") + "'" for word in words)
+    mine = f"m{str(merchant_id)[-12:]}"
+    return func.to_tsquery("simple", " & ".join((mine, *(word if whole else f"{word}:*" for word in quoted))))
 
 
 def _sums(

@@ -11,7 +11,7 @@ from services.formats import trees
 from services.formats.flat import local, text_of
 
 RECORDS = ("HEADER", "CLASSIFICATION_GROUP", "CATALOG_STRUCTURE", "ARTICLE_TO_CATALOGGROUP_MAP",
-           "PRODUCT_TO_CATALOGGROUP_MAP", "ARTICLE", "PRODUCT")  # fmt: skip
+           "PRODUCT_TO_CATALOGGROUP_MAP", "CLASSIFICATION_SYSTEM_FEATURE_TEMPLATE", "ARTICLE", "PRODUCT")  # fmt: skip
 _HEADERS = {
     "id": "SUPPLIER_AID", "title": "DESCRIPTION_SHORT", "description": "DESCRIPTION_LONG",
     "brand": "MANUFACTURER_NAME", "category": "CATALOG_GROUP_ID", "tags": "KEYWORD", "status": "mode",

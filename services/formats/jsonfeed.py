@@ -129,13 +129,14 @@ class _Text:
             return None
         rest = _skip_blank(self._text, end)
         follows = self._text[rest.end() : rest.end() + 1] if rest else ""
-        if follows == "{":
+        if follows == "{" or (follows == "," and re.match(r",\s*\{", self._text[rest.end() :] if rest else "")):
             return self._sequence()
         if follows or not self._complete:
             return None
         inside = _parts(value, "", 0)
         best = max(inside, key=lambda path: _likeness(inside[path]), default=None)
-        if best is not None and _likeness([value]) <= _likeness(inside[best]):
+        itself = _likeness([value])[0]
+        if not itself or (best is not None and itself <= _likeness(inside[best])[0]):
             return None
         return self._sequence()
 

@@ -84,7 +84,7 @@ def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
     head = stream.read(_HEAD)
     encoding = _encoding(head)
     _refuse_entities(head, encoding)
-    shape = _shape(head)
+    shape = _shape(head[_blank(head) :])
     found = next((one for one in dialects() if one.recognises(shape)), None)
     names = found.records(shape) if found else ()
 
@@ -123,7 +123,7 @@ def _elements(stream: BinaryIO, tags: tuple[str, ...]) -> Iterator[Any]:
     names = {tag[3:] for tag in tags}
     stream.seek(0)
     start = stream.read(_CHUNK)
-    blank = len(start) - len(start.lstrip())  # programs print empty lines before the document begins
+    blank = _blank(start)
     position = since = blank
     count = 0
     stream.seek(position)
@@ -153,10 +153,21 @@ def _elements(stream: BinaryIO, tags: tuple[str, ...]) -> Iterator[Any]:
                 )
             stream.seek(position)  # whoever reads the records may have moved it
     except etree.XMLSyntaxError as error:
-        line, column = error.position
+        (line, column), message = error.position, str(error.msg)
+        log = parser.feed_error_log
+        if not line and len(log):  # what is not defined is only said there
+            line, column, message = log[0].line, log[0].column, log[0].message
         line += start[:blank].count(b"\n")
-        reason = str(error.msg).partition("\n")[0].partition(", line ")[0]
+        reason = message.partition("\n")[0].partition(", line ")[0]
         raise FeedRefused("xml_broken", f"The XML is broken in line {line}, column {column}: {reason}.") from None
+
+
+def _blank(head: bytes) -> int:
+    """How many bytes stand before the document: programs print empty lines there, which XML does not allow."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head[:4]:
+        return 0
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    return len(head) - len(text) if not head.startswith(codecs.BOM_UTF8 + b"<") else 0
 
 
 def _forget(element: Any) -> None:
@@ -193,7 +204,7 @@ def _encoding(head: bytes) -> str:
     wide = sniff.wide_encoding(head[:8192])
     if wide:
         return wide
-    declared = _DECLARED.match(head[:200].decode("latin-1").lstrip())
+    declared = _DECLARED.match(head[_blank(head) :][:200].decode("latin-1"))
     try:
         return codecs.lookup(declared[1]).name if declared else "utf-8"
     except LookupError:

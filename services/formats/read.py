@@ -1,5 +1,6 @@
 """The one entry for every feed: what a file is shows in its content, never in its name."""
 
+import re
 import weakref
 from collections.abc import Iterator
 from typing import IO, BinaryIO
@@ -8,6 +9,10 @@ from services.formats import delimited, packed, sniff
 from services.formats.base import Draft, FeedRefused, Reading, RowError
 
 _HEAD = 8192
+# The record that says how a workbook is encrypted follows the one it begins with.
+_LOCKED = re.compile(
+    rb"\x09\x08(?:\x08\x00\x00\x05\x05\x00.{4}|\x10\x00\x00\x06\x05\x00.{12})\x2f\x00.\x00", re.S
+).search
 _MOST_TRIED = 20  # members of a zip that are looked into
 
 
@@ -95,7 +100,7 @@ def _read_ole(stream: BinaryIO, default_currency: str | None) -> Reading:
 
     stream.seek(0)
     names = stream.read(4 * 1024 * 1024)
-    if "EncryptedPackage".encode("utf-16-le") in names:
+    if "EncryptedPackage".encode("utf-16-le") in names or _LOCKED(names):
         raise sheets.protected()
     if not any(name.encode("utf-16-le") in names for name in ("Workbook", "Book", "WORKBOOK", "BOOK")):
         raise FeedRefused("binary", "This is an old Office document, but no Excel workbook.")

@@ -194,8 +194,8 @@ def text(cell: Any) -> str:
 class _Sections:
     """Rows that stand above the products they head: a name, perhaps its number, and nothing else.
 
-    A row with a name alone may also be a product without a price. It is a heading where most rows have more, and at
-    least half of them a price.
+    A row with a name alone may also be a product without a price. It is a heading where at least half of the rows say
+    more, and at least half of those have a price.
     """
 
     def __init__(self, found: _Found, sample: list[list[str]]) -> None:
@@ -206,9 +206,11 @@ class _Sections:
         self._title = fields.index("title") if "title" in fields else 0
         others = [index for index in range(width) if index not in self._names and index != self._title]
         money = [index for index in others if fields[index] in _MONEY]
-        filled = sum(any(row[index].strip() for index in money) for row in sample)
-        self._others = others if money and others and filled * 2 >= len(sample) else []
-        self._path: list[tuple[int, str]] = []
+        self._others = others
+        said_more = [row for row in sample if not self._is_heading(row)]
+        priced = sum(any(row[index].strip() for index in money) for row in said_more)
+        if not money or priced * 2 < len(said_more) or len(said_more) * 2 < len(sample):
+            self._others = []
         any_heading = any(self._is_heading(row) for row in sample)
         known = "category" in fields
         self.column = {_SECTION: _SECTION} if any_heading and not known and _SECTION not in found.spelled else {}

@@ -15,7 +15,7 @@ from services.formats.base import Draft, FeedRefused, Reading, RowError
 from services.formats.numbers import word_set
 
 SAMPLE = 1000  # rows that number habits are learned from
-LARGEST = 16 * 1024 * 1024  # bytes from one record to the next
+LARGEST = 3 * 1024 * 1024  # bytes from one record to the next; read, they are up to fifty times as large
 LONGEST = 1_000_000  # characters of one cell
 
 _NO_PRICE = "The feed gives no price for this product: what was known stays."

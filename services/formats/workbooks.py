@@ -7,12 +7,12 @@ the packed XML, which has to be measured anyway.
 
 import zipfile
 from array import array
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+from xml.parsers import expat
 
 from services.formats import packed
 from services.formats.base import FeedRefused
-from services.formats.flat import local
 
 LARGEST = 256 * 1024**2  # bytes of XML in a workbook
 MOST_CELLS = 8_000_000  # of the rectangle around a sheet's cells
@@ -21,10 +21,13 @@ _RATIO = 400  # sheets of numbers pack better than feeds do
 _MOST_TEXT = 256 * 1024**2  # characters in all cells of a sheet together
 
 
+_DEEPEST = 64  # elements inside each other
+
+Attributes = dict[str, str]
+
+
 def refuse_oversized(stream: BinaryIO, opened: zipfile.ZipFile) -> None:
     """Raise FeedRefused ``expansion_limit``, ``too_large`` or ``workbook_broken`` for a workbook beyond measure."""
-    from lxml import etree
-
     total, size = 0, packed.size_of(stream)
 
     def counted(info: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -39,29 +42,34 @@ def refuse_oversized(stream: BinaryIO, opened: zipfile.ZipFile) -> None:
     sheets: list[tuple[zipfile.ZipInfo, int]] = []
     try:
         for info in opened.infolist():
-            cells = _measure(counted(info), lengths)
-            if cells:
-                sheets.append((info, cells))
+            sheet = _Sheet(lengths)
+            _parse(counted(info), sheet)
+            if sheet.cells:
+                sheets.append((info, sheet.cells))
         longest = max(lengths, default=0)
         for info, cells in sheets:
-            if cells * longest > _MOST_TEXT and _text_of(packed.inflate(stream, info), lengths) > _MOST_TEXT:
-                raise _too_large()
+            if cells * longest > _MOST_TEXT:
+                texts = _Texts(lengths)
+                _parse(packed.inflate(stream, info), texts)
+                if texts.total > _MOST_TEXT:
+                    raise _too_large()
     except packed.BROKEN as error:
         raise FeedRefused("workbook_broken", f"The workbook is damaged: {error}.") from None
-    except etree.XMLSyntaxError as error:
-        raise FeedRefused("workbook_broken", f"The workbook is damaged: {str(error.msg)[:200]}.") from None
+    except expat.ExpatError as error:
+        raise FeedRefused("workbook_broken", f"The workbook is damaged: {str(error)[:200]}.") from None
 
 
 def _too_large() -> FeedRefused:
     return FeedRefused("too_large", f"A sheet has more than {MOST_CELLS:,} cells. Save it as CSV.")
 
 
-def _elements(chunks: Iterator[bytes], tags: tuple[str, ...]) -> Iterator[Any]:
-    from lxml import etree
-
-    parser: Any = etree.XMLPullParser(
-        events=("end",), tag=tags, resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True
-    )
+def _parse(chunks: Iterator[bytes], meter: "_Meter") -> None:
+    """Show a part of a workbook to a meter; nothing of it is kept."""
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    meter.listen = lambda handler: setattr(parser, "CharacterDataHandler", handler)
+    parser.StartElementHandler, parser.EndElementHandler = meter.start, meter.end
+    parser.EntityDeclHandler = meter.entity
     first = True
     for chunk in chunks:
         if first and not chunk.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<", b"\xff\xfe", b"\xfe\xff")):
@@ -69,63 +77,88 @@ def _elements(chunks: Iterator[bytes], tags: tuple[str, ...]) -> Iterator[Any]:
                 pass
             return
         first = False
-        parser.feed(chunk)
-        for _, element in parser.read_events():
-            yield element
-            element.clear(keep_tail=False)
-            parent = element.getparent()
-            while parent is not None and element.getprevious() is not None:
-                del parent[0]
+        parser.Parse(chunk, False)
+    if not first:
+        parser.Parse(b"", True)
 
 
-def _measure(chunks: Iterator[bytes], lengths: "array[int]") -> int:
-    """How many cells a part has; the lengths of shared texts are added. Raises FeedRefused ``too_large``."""
-    cells = 0
-    row = top = 0
-    left, right, bottom = 10**9, 0, 0
-    for element in _elements(chunks, ("{*}row", "{*}si", "{*}table-row")):
-        name = local(element.tag)
-        if name == "si":
-            lengths.append(sum(map(len, element.itertext())))
+class _Meter:
+    """What is told about the elements of a part, one after the other."""
+
+    listen: Callable[[Callable[[str], None] | None], None]
+    depth = 0
+
+    def start(self, name: str, attributes: Attributes) -> None:
+        """An element begins."""
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise FeedRefused("workbook_broken", "The workbook is damaged: its XML is nested too deep.")
+        self.look(name.rpartition(":")[2], attributes)
+
+    def end(self, _: str) -> None:
+        """An element ends."""
+        self.depth -= 1
+
+    def entity(self, *_: object) -> None:
+        """An entity is declared, which no program does that writes workbooks."""
+        raise FeedRefused("xml_entities", "The workbook declares entities of its own. Such files are not read.")
+
+    def look(self, name: str, attributes: Attributes) -> None:
+        """The local name of an element that begins."""
+
+
+class _Sheet(_Meter):
+    """The size of the rectangle around a sheet's cells, and the lengths of shared texts."""
+
+    def __init__(self, lengths: "array[int]") -> None:
+        self._lengths = lengths
+        self.cells = self._row = self._at = self._right = 0
+
+    def look(self, name: str, attributes: Attributes) -> None:
+        """Rows and cells, of either kind of workbook."""
+        if name == "c":
+            self.cells += 1
+            self._at = _column(attributes.get("r")) or self._at + 1
+            self._cover()
         elif name == "row":
-            row = max(row + 1, _number(element.get("r")))
-            at = [_column(one.get("r")) for one in element]
-            if not at:
-                continue
-            cells += len(at)
-            top = top or row
-            bottom = row
-            left, right = min(left, *at), max(right, len(at), *at)
-        else:
-            row += _number(element.get("{urn:oasis:names:tc:opendocument:xmlns:table:1.0}number-rows-repeated")) or 1
-            width = _ods_width(element)
-            if width:
-                cells += width
-                left, right, bottom = 1, max(right, width), row
-        if bottom and (bottom - max(top, 1) + 1) * (right - min(left, right) + 1) > MOST_CELLS:
+            self._row, self._at = _number(attributes.get("r")) or self._row + 1, 0
+        elif name == "si":
+            self._lengths.append(0)
+            self.listen(self._text)
+        elif name == "table-cell":
+            self._at += _number(attributes.get("table:number-columns-repeated")) or 1
+            if "office:value-type" in attributes:
+                self._cover()
+        elif name == "table-row":
+            self._row, self._at = self._row + (_number(attributes.get("table:number-rows-repeated")) or 1), 0
+        elif name == "p" and self._at:
+            self._cover()
+
+    def _cover(self) -> None:
+        self._right = max(self._right, self._at)
+        if self._row * self._right > MOST_CELLS:
             raise _too_large()
-    return cells
+
+    def _text(self, text: str) -> None:
+        self._lengths[-1] += len(text)
 
 
-def _ods_width(row: Any) -> int:
-    """The number of columns up to the last cell with something in it."""
-    width = at = 0
-    for cell in row.iter("{*}table-cell", "{*}covered-table-cell"):
-        at += _number(cell.get("{urn:oasis:names:tc:opendocument:xmlns:table:1.0}number-columns-repeated")) or 1
-        if len(cell):
-            width = at
-    return width
-
-
-def _text_of(chunks: Iterator[bytes], lengths: "array[int]") -> int:
+class _Texts(_Meter):
     """The characters of all cells of a sheet, as they refer to the shared texts."""
-    total = 0
-    for row in _elements(chunks, ("{*}row",)):
-        for cell in row:
-            if cell.get("t") == "s":
-                index = _number("".join(cell.itertext()).strip())
-                total += lengths[index] if index < len(lengths) else 0
-    return total
+
+    def __init__(self, lengths: "array[int]") -> None:
+        self._lengths, self.total = lengths, 0
+        self._shared = False
+
+    def look(self, name: str, attributes: Attributes) -> None:
+        """Cells that refer to shared texts, and their values."""
+        if name == "c":
+            self._shared = attributes.get("t") == "s"
+        self.listen(self._text if name == "v" and self._shared else None)
+
+    def _text(self, text: str) -> None:
+        index = _number(text.strip())
+        self.total += self._lengths[index] if index < len(self._lengths) else 0
 
 
 def _number(text: str | None) -> int:

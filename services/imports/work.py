@@ -43,6 +43,8 @@ UPDATE imports SET staged_at = NULL, apply_cursor = NULL, applied_rows = 0, prod
     products_unchanged = 0, variants_created = 0, variants_updated = 0, variants_unchanged = 0
 WHERE id = :id
 """)
+# A batch and the cursor behind it are lost together or not at all, so only the last commit waits for the disk.
+_DISK = text("SELECT set_config('synchronous_commit', :wait, true)")
 _ADD = text("""
 UPDATE imports SET apply_cursor = :upto, applied_rows = applied_rows + :rows,
     products_created = products_created + :products_created, products_updated = products_updated + :products_updated,
@@ -99,6 +101,7 @@ def _stage(run: Run, import_: Import) -> None:
 def _merge_next(run: Run, import_id: UUID) -> bool:
     """Merge one range of products; False when that was the last. Cursor, counts and rows are one transaction."""
     with run.transaction() as session:
+        session.execute(_DISK, {"wait": "off"})
         import_ = session.get_one(Import, import_id)
         if import_.applied_rows < import_.staged_rows:
             _merge(session, import_)
@@ -129,6 +132,7 @@ def _merge(session: Session, import_: Import) -> None:
 
 
 def _finish(run: Run, session: Session, import_: Import) -> None:
+    session.execute(_DISK, {"wait": "on"})
     clear_drafts(session, import_)
     session.execute(text("UPDATE imports SET finished_at = now() WHERE id = :id"), {"id": import_.id})
     run.finish(session, {"import_id": str(import_.id), **summary(import_)})

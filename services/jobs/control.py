@@ -148,7 +148,7 @@ def bulk_retry(session: Session, matching: JobFilter, *, dry_run: bool) -> dict[
         with contextlib.suppress(JobAlreadyActive), session.begin_nested():
             retry_job(session, parent)
     try:
-        session.execute(_AGAIN, {"ids": [id_ for id_ in ids if id_ not in parents]})
+        session.execute(_AGAIN, {"ids": ids})
     except IntegrityError as error:
         raise JobAlreadyActive from error
     still = select(func.count()).where(Job.id == given, Job.state.not_in(("failed", "cancelled")))

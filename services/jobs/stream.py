@@ -17,6 +17,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -34,7 +35,7 @@ LINGER_SECONDS = 5.0  # without listeners, before the thread and its connection 
 HEARTBEAT_SECONDS = 15.0
 PATIENCE_SECONDS = 5.0  # a newcomer's, with a database that does not answer
 LIFETIME_SECONDS = 900.0  # then the listener comes back, and shows its token and its membership again
-PENDING = 1000  # messages a listener may be behind
+PENDING = 1000  # messages a listener may have left when the next ones come
 MAX_LISTENERS = 2000
 READERS = 3  # connections for snapshots and replays, whatever the crowd
 
@@ -43,6 +44,9 @@ HEARTBEAT = b": still here\n\n"
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_merchant_of = attrgetter("merchant_id")
+_job_of = attrgetter("job_id")
 
 
 class TooManyStreams(Unavailable):
@@ -59,7 +63,7 @@ class Stream:
         self.first: list[Message] = []  # of the replay, read before the answer begins
         self.empty = False  # nothing to tell, now or ever
         self._hub = hub
-        self._queue: asyncio.Queue[Message | None] = asyncio.Queue(PENDING)
+        self._queue: asyncio.Queue[Message | None] = asyncio.Queue()
         self._dropped = False
         self._seen: Cursor | None = None
         self._visible: Visible | None = None
@@ -125,28 +129,26 @@ class Stream:
             chunk = b"".join(message.chunk for message in line if message is not None and self._is_new(message))
             if chunk:
                 yield chunk
-            if self._dropped and self._queue.empty():
-                yield encode("dropped", '{"code": "too_slow"}')
-                return
             if None in line:
+                if self._dropped:
+                    yield encode("dropped", '{"code": "too_slow"}')
                 return
 
-    def offer(self, message: Message) -> bool:
-        """Put a message in line. False when the listener is too far behind: it gets no more."""
-        if message.cursor is None and self._queue.qsize() > PENDING // 2:
-            return True  # progress is only worth something while it is fresh
-        try:
-            self._queue.put_nowait(message)
-        except asyncio.QueueFull:
+    def offer(self, messages: list[Message]) -> bool:
+        """Put messages in line. False when the listener is too far behind: it gets no more."""
+        behind = self._queue.qsize()
+        if behind > PENDING:
             self._dropped = True
+            self._queue.put_nowait(None)
             return False
+        for message in messages:
+            if message.cursor is not None or behind < PENDING // 2:  # progress is only worth something while fresh
+                self._queue.put_nowait(message)
         return True
 
     def end(self) -> None:
         """Let the stream end with what is in line."""
-        self._ends_at = 0.0
-        with contextlib.suppress(asyncio.QueueFull):
-            self._queue.put_nowait(None)
+        self._queue.put_nowait(None)
 
     def close(self) -> None:
         """Stop listening. Safe to call twice."""
@@ -288,14 +290,15 @@ class Hub:
                 streams, key = self._place_of(stream)
                 streams[key].add(stream)
                 stream.joined.set_result((since, horizon))
-        for message in messages:
-            wanted = (
-                *self._of_merchant.get(message.merchant_id, ()),
-                *(s for s in self._of_job.get(message.job_id, ()) if s.merchant_id == message.merchant_id),
-            )
-            for stream in wanted:
-                if not stream.offer(message):
-                    self._disconnect(stream)
+        for streams, key_of in ((self._of_merchant, _merchant_of), (self._of_job, _job_of)):
+            lines: defaultdict[UUID, list[Message]] = defaultdict(list)
+            for message in messages:
+                if key_of(message) in streams:
+                    lines[key_of(message)].append(message)
+            for key, line in lines.items():
+                for stream in tuple(streams[key]):
+                    if not stream.offer(line):
+                        self._disconnect(stream)
 
     # -- The thread --------------------------------------------------------------------------------------------
 

@@ -4,11 +4,12 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Computed, Index, Numeric, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Computed, Index, Numeric, PrimaryKeyConstraint, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.models.base import Base, CreatedAt, Id
+from services.core.ids import new_id
+from services.models.base import Base, CreatedAt
 
 # Twelve digits and six decimals: whatever a feed reader lets through is kept as it is, never rounded.
 Money = Numeric(18, 6)
@@ -21,13 +22,15 @@ class Product(Base):
     __tablename__ = "products"
     __table_args__ = (
         CheckConstraint("status IN ('active', 'draft', 'archived')", name="status"),
+        PrimaryKeyConstraint("merchant_id", "id"),
         UniqueConstraint("merchant_id", "source", "key"),
-        Index("products_merchant_id_id_idx", "merchant_id", "id"),
-        Index("products_merchant_id_brand_id_idx", "merchant_id", "brand", "id"),
         Index("products_search_idx", "search", postgresql_using="gin"),
     )
 
-    id: Mapped[Id]
+    # The ids are unique by themselves; the key of the table begins with the merchant so that it serves the lists too.
+    __mapper_args__ = {"primary_key": ["id"]}  # noqa: RUF012
+
+    id: Mapped[UUID] = mapped_column(default=new_id)
     merchant_id: Mapped[UUID]  # deleted with the merchant by a trigger: a foreign key's check per row is not free
     source: Mapped[str]
     key: Mapped[str] = mapped_column(Key)
@@ -52,6 +55,7 @@ class Variant(Base):
 
     __tablename__ = "variants"
     __table_args__ = (
+        PrimaryKeyConstraint("merchant_id", "id"),
         UniqueConstraint("merchant_id", "product_id", "key"),
         Index("variants_merchant_id_sku_idx", "merchant_id", "sku", postgresql_where=text("sku IS NOT NULL")),
         Index(
@@ -59,7 +63,9 @@ class Variant(Base):
         ),
     )
 
-    id: Mapped[Id]
+    __mapper_args__ = {"primary_key": ["id"]}  # noqa: RUF012  # as above
+
+    id: Mapped[UUID] = mapped_column(default=new_id)
     merchant_id: Mapped[UUID]
     product_id: Mapped[UUID]  # deleted with the product by a trigger
     key: Mapped[str] = mapped_column(Key)

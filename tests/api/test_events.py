@@ -1,33 +1,26 @@
 """Live updates over a real server: in order, each once, from where one left off, whoever and how many listen."""
 
-import asyncio
 import json
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
-import psycopg
 import pytest
+from sqlalchemy import text
 
 from api.app import create_app
 from services.core import db
 from services.jobs import enqueue, stream
-from services.jobs.events import Cursor, Visible
+from services.jobs.control import retry_job
 from services.jobs.ledger import Ending, write_progress
 from services.jobs.stream import Hub
-from tests.conftest import ROOT, headers_for, make_merchant, serving
+from tests.conftest import headers_for, serving
 from tests.jobs.conftest import TestWork, finish, owner, put, start
 
 
@@ -219,6 +212,7 @@ def test_progress_comes_without_an_id(url, headers, merchant, ledger):
         write_progress(ledger, [(job_id, claim.claims, 10, 40, "reading")])
         [progress] = listener.take(1)
         assert progress == Event("progress", {"job_id": str(job_id), "done": 10, "total": 40, "note": "reading"}, None)
+        time.sleep(0.6)  # what does not change is not said again
         write_progress(ledger, [(job_id, claim.claims, 20, 40, "reading")])
         assert listener.take(1)[0].data["done"] == 20
         finish(ledger, Ending(job_id, claim.claims, "succeeded", "done"))
@@ -227,13 +221,16 @@ def test_progress_comes_without_an_id(url, headers, merchant, ledger):
 
 def test_what_commits_late_is_neither_lost_nor_doubled(url, headers, merchant):
     """The transaction that began first commits last: a reader that went ahead would never look back."""
-    with listening(f"{url}/events", headers) as listener:
-        listener.take(1)
+    with ExitStack() as streams:
+        listener = streams.enter_context(listening(f"{url}/events", headers))
+        [ready] = listener.take(1)
         with db.transaction(merchant_id=merchant) as early:
             slow, _ = enqueue(early, TestWork(n=1), merchant_id=merchant)
             quick = put(merchant, TestWork(n=2))
+            back = streams.enter_context(listening(f"{url}/events", headers, last=ready.id))
             time.sleep(0.8)  # three polls
         heard = listener.take(2)
+        assert back.take(2) == heard
         assert [event.data["job_id"] for event in heard] == [str(slow), str(quick)]
         assert told(heard) == events_of(merchant_id=merchant)
     with listening(f"{url}/events", headers, last=heard[0].id) as listener:
@@ -252,6 +249,23 @@ def test_what_the_snapshot_shows_is_not_told_again(url, headers, merchant, ledge
             other.commit()
             finish(ledger, Ending(job_id, claim.claims, "succeeded", "done"))
             assert [event.data["status"] for event in listener.rest()] == ["succeeded"]
+
+
+def test_the_end_is_the_latest_event_not_the_last_told(url, headers, merchant, ledger):
+    """The transaction that retries the job began before the one that failed it: its event is told first."""
+    job_id = put(merchant)
+    [claim] = start(ledger, job_id)
+    with listening(f"{url}/{job_id}/events", headers) as listener:
+        listener.take(1)
+        with db.transaction(merchant_id=merchant) as early:
+            early.execute(text("SELECT pg_current_xact_id()"))
+            finish(ledger, Ending(job_id, claim.claims, "failed", "failed", error_code="e", error_message="broken"))
+            retry_job(early, job_id)
+        queued, failed = listener.take(2)
+        assert (queued.data["status"], failed.data["status"]) == ("queued", "failed")
+        assert queued.data["seq"] > failed.data["seq"]
+        run_through(ledger, job_id)
+        assert [event.data["status"] for event in listener.rest()] == ["running", "succeeded"]
 
 
 def test_a_listener_that_comes_and_goes_hears_everything_once(url, headers, merchant):
@@ -286,8 +300,7 @@ def test_a_listener_that_comes_and_goes_hears_everything_once(url, headers, merc
     assert len({event.id for event in heard}) == writers * jobs
 
 
-def test_a_replay_of_many_pages(url, headers, merchant, monkeypatch):
-    monkeypatch.setattr("services.jobs.events.REPLAY_PAGE", 500)
+def test_a_replay_of_many_pages(url, headers, merchant):
     with listening(f"{url}/events", headers) as listener:
         listener.take(1)
         last = listener.last
@@ -384,207 +397,6 @@ def test_nobody_listens_and_nothing_is_asked(url, hub, headers):
     polls = hub.polls
     time.sleep(1)
     assert hub.polls == polls
-
-
-# -- The hub itself --------------------------------------------------------------------------------------------------
-
-
-def test_a_listener_too_slow_is_dropped_with_a_word_and_can_go_on(merchant, monkeypatch):
-    monkeypatch.setattr(stream, "PENDING", 10)
-
-    async def listen() -> tuple[list[bytes], list[bytes]]:
-        hub = Hub(db.get_settings())
-        try:
-            slow = await hub.open(merchant_id=merchant, job_id=None, last=None, describe=str)
-            quick = await hub.open(merchant_id=merchant, job_id=None, last=None, describe=str)
-            heard: list[bytes] = []
-
-            async def read() -> None:
-                async for chunk in quick.chunks():
-                    heard.extend(piece for piece in chunk.split(b"\n\n") if piece)
-
-            reading = asyncio.create_task(read())
-            for _ in range(25):
-                await asyncio.to_thread(put, merchant)
-                await asyncio.sleep(0.03)
-            await asyncio.sleep(0.6)
-            missed = [piece async for chunk in slow.chunks() for piece in chunk.split(b"\n\n") if piece]
-            slow.close()
-            quick.end()
-            await reading
-            quick.close()
-            assert hub.listeners == 0
-        finally:
-            await asyncio.to_thread(hub.close)
-        return missed, heard
-
-    missed, heard = asyncio.run(listen())
-    assert len(heard) == 1 + 25
-    assert missed[1:11] == heard[1:11]
-    assert missed[11:] == [b'event: dropped\ndata: {"code": "too_slow"}']
-
-
-def test_a_full_house_is_closed(merchant, monkeypatch):
-    monkeypatch.setattr(stream, "MAX_LISTENERS", 1)
-
-    async def crowd() -> str:
-        hub = Hub(db.get_settings())
-        first = await hub.open(merchant_id=merchant, job_id=None, last=None, describe=str)
-        try:
-            await hub.open(merchant_id=merchant, job_id=None, last=None, describe=str)
-        except stream.TooManyStreams as error:
-            return error.code
-        finally:
-            first.close()
-            await asyncio.to_thread(hub.close)
-        return "open"
-
-    assert asyncio.run(crowd()) == "too_many_streams"
-
-
-def test_without_a_database_a_newcomer_is_told_so(merchant, monkeypatch):
-    monkeypatch.setattr(stream, "PATIENCE_SECONDS", 0.3)
-
-    def refuse(*_: Any) -> None:
-        raise psycopg.OperationalError("connection refused")
-
-    monkeypatch.setattr(db, "open_connection", refuse)
-
-    async def come() -> int:
-        hub = Hub(db.get_settings())
-        try:
-            await hub.open(merchant_id=merchant, job_id=None, last=None, describe=str)
-        except db.DatabaseAway:
-            return hub.listeners
-        finally:
-            await asyncio.to_thread(hub.close)
-        return -1
-
-    assert asyncio.run(come()) == 0
-
-
-def test_what_a_snapshot_of_postgres_saw():
-    visible = Visible("10:20:12,15")
-    assert [xid for xid in range(8, 23) if xid in visible] == [8, 9, 10, 11, 13, 14, 16, 17, 18, 19]
-    assert Visible("7:7:").xmin == 7
-    assert str(Cursor(3, 4)) == "3-4"
-
-
-# -- The crowd -------------------------------------------------------------------------------------------------------
-
-LISTENERS = 500
-
-
-async def crowd(url: str, headers: list[dict[str, str]], act: Any) -> list[list[tuple[float, bytes]]]:
-    """Open a socket for each of the headers; `act` when all are connected; what each heard until `act` is done."""
-    address = urlsplit(url)
-    heard: list[list[tuple[float, bytes]]] = [[] for _ in headers]
-    ready = asyncio.Semaphore(0)
-    entering = asyncio.Semaphore(50)
-
-    async def listen(place: int) -> None:
-        await entering.acquire()
-        reader, writer = await asyncio.open_connection(address.hostname, address.port)
-        fields = "".join(f"{name}: {value}\r\n" for name, value in headers[place].items())
-        writer.write(f"GET {address.path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n".encode())
-        first = await reader.readuntil(b"event: ready")
-        assert first.startswith(b"HTTP/1.1 200"), first
-        entering.release()
-        ready.release()
-        try:
-            while line := await reader.readline():
-                if line.startswith(b'data: {"seq"'):
-                    heard[place].append((time.time(), line[6:].strip()))
-        finally:
-            writer.close()
-
-    tasks = [asyncio.create_task(listen(place)) for place in range(len(headers))]
-    for _ in tasks:
-        await asyncio.wait_for(ready.acquire(), 60)
-    await act(heard)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    return heard
-
-
-def test_five_hundred_listeners_cost_postgres_no_more_than_one(hub, url):
-    """Ten merchants, fifty listeners each: the polls are the hub's, the connections the pool's, the events all."""
-    merchants = [make_merchant() for _ in range(10)]
-    own = [headers_for(merchant) for merchant in merchants]
-    figures: dict[str, Any] = {}
-
-    def commits() -> int:
-        with owner() as connection:
-            connection.execute("SELECT pg_stat_force_next_flush()")
-            return connection.execute(
-                "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-            ).fetchone()[0]
-
-    async def act(heard: list[list[tuple[float, bytes]]]) -> None:
-        await asyncio.sleep(1.2)  # the last newcomers' polls
-        figures["listeners"] = hub.listeners
-        before, polls, began = await asyncio.to_thread(commits), hub.polls, time.monotonic()
-        await asyncio.sleep(3)
-        figures["polls_per_second"] = (hub.polls - polls) / (time.monotonic() - began)
-        figures["commits_per_second"] = (await asyncio.to_thread(commits) - before) / (time.monotonic() - began)
-        with owner() as connection:
-            figures["backends"] = connection.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-            ).fetchone()[0]
-        for n in range(4):
-            for merchant in merchants:
-                await asyncio.to_thread(put, merchant, TestWork(n=n))
-            await asyncio.sleep(0.2)
-        deadline = time.monotonic() + 20
-        while sum(map(len, heard)) < LISTENERS * 4 and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
-
-    heard = asyncio.run(crowd(f"{url}/events", [own[n % 10] for n in range(LISTENERS)], act))
-    assert figures["listeners"] == LISTENERS
-    assert figures["polls_per_second"] <= 4.5
-    assert figures["commits_per_second"] < 10  # two looks at the statistics among them
-    assert figures["backends"] < 40
-    for place, events in enumerate(heard):
-        expected = [id_.split("-")[1] for id_, _, _ in events_of(merchant_id=merchants[place % 10])]
-        assert [str(json.loads(data)["seq"]) for _, data in events] == expected
-    wait_until(lambda: hub.listeners == 0)
-
-
-def test_a_server_told_to_stop_does_not_wait_for_its_listeners(headers, merchant):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--port", str(port),
-         "--timeout-graceful-shutdown", "20"],
-        cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        address = f"http://127.0.0.1:{port}"
-
-        def alive() -> bool:
-            try:
-                return httpx.get(f"{address}/health").status_code == 200
-            except httpx.TransportError:
-                return False
-
-        wait_until(alive, 60)
-        with listening(f"{address}/api/v1/jobs/events", headers) as listener:
-            listener.take(1)
-            began = time.monotonic()
-            server.send_signal(signal.SIGTERM)
-            assert listener.rest() == []
-            server.wait(15)
-            assert time.monotonic() - began < 5
-    finally:
-        server.kill()
-        server.wait()
-        assert server.stderr is not None
-        said = server.stderr.read().decode()
-        server.stderr.close()
-    assert "Traceback" not in said
-    assert "ERROR" not in said
 
 
 def test_the_description_names_the_stream(anonymous):

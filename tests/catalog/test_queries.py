@@ -13,7 +13,7 @@ from services.core.paging import Page, decode_cursor
 from tests.imports.importing import run_feed
 
 FEED = """\
-Handle,Title,Vendor,Type,Tags,Option1 Name,Option1 Value,Variant SKU,Variant Barcode,Variant Price,Variant Inventory Qty,Status
+Handle,Title,Vendor,Type,Tags,Option1 Name,Option1 Value,SKU,Barcode,Price,Inventory quantity,Status
 lamp,Désk-Lamp 2.0 (oak),Oak & Co.,Home/Light,warm,Size,S,L-1,4006381333931,10.00,0,active
 lamp,,,,,,M,L-2,,30.00,5,
 mug,Coffee mug,Clay,Kitchen,,,,MUG,,5.00,0,draft

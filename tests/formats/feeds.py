@@ -106,9 +106,7 @@ def xlsx_of(sheets: dict[str, str], *, more: dict[str, str] | None = None, hidde
 
 def rows_of(rows: Sequence[Sequence[object]]) -> str:
     """Rows of values as the XML of a sheet; None is an empty cell."""
-    return "".join(
-        f'<row r="{number}">{"".join(map(_xlsx_cell, row))}</row>' for number, row in enumerate(rows, 1)
-    )
+    return "".join(f'<row r="{number}">{"".join(map(_xlsx_cell, row))}</row>' for number, row in enumerate(rows, 1))
 
 
 def xlsx(*rows: Sequence[object]) -> bytes:

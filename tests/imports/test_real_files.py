@@ -15,13 +15,14 @@ FOLDER = os.environ.get("SHOPOPTI_REAL_DATA")
 pytestmark = pytest.mark.skipif(not FOLDER, reason="SHOPOPTI_REAL_DATA names no folder of real feeds")
 
 WOO = "samerOffice__kamrun_diary/wp-content/plugins/woocommerce/sample-data"
+WOO_EDITED = "Evgenii17web__test_task_wp/wp-content/plugins/woocommerce/sample-data"
 MAGENTO = "magento__magento2-sample-data/app/code/Magento"
 VENDURE = "vendure-ecommerce__vendure/packages/core"
 STIZUN = "lincompch__stizun"
 IMPORTER = f"{VENDURE}/src/data-import/providers/import-parser/test-fixtures"
 
-# File → products, variants, variants with a price, sum of those prices, records left out. Where the index says something
-# else, the reason stands above.
+# File → products, variants, variants with a price, sum of those prices, records left out. Where the index says
+# something else, the reason stands above.
 # fmt: off
 EXPECTED = {
     "shopifypartners__product-csvs/apparel.csv": (20, 22, 22, "1295", 0),
@@ -42,7 +43,7 @@ EXPECTED = {
     # Three of the nine are variable or grouped and have no variations in the file.
     f"{WOO}/experimental_sample_9_products.csv": (9, 6, 6, "217", 0),
     # Parent is honoured, and reported, where it stands on a simple product.
-    "Evgenii17web__test_task_wp/wp-content/plugins/woocommerce/sample-data/sample_products.csv": (18, 22, 22, "663.05", 0),
+    f"{WOO_EDITED}/sample_products.csv": (18, 22, 22, "663.05", 0),
     # Eleven rows with six ids: the index takes the rows for products.
     "Ramiel2009__feed/processed_products.csv": (6, 6, 6, "359", 5),
     # 22 groups, and 7 rows without one that are a product each: the index takes those for a 23rd group.

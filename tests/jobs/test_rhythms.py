@@ -213,6 +213,7 @@ def seconds(*values: int) -> list[datetime]:
         ("skip", 0, 0, [0], 30),
         ("skip", 0, 60, [0, 30, 60], 90),  # within the grace nothing was missed
         ("skip", 0, 61, [30, 60], 90),
+        ("skip", 0, 120, [60, 90, 120], 150),  # a minute late to the second is not late
         ("skip", 0, 1000, [960, 990], 1020),
         ("skip", 30, 0, [], 30),
         ("once", 0, 60, [0, 30, 60], 90),

@@ -19,7 +19,6 @@ from services.core.errors import Invalid, ShopOptiError, TooLarge, Unavailable
 from services.core.paging import ListOut
 from services.core.settings import get_settings
 from services.imports import queries
-from services.imports.fetch import check_address
 from services.imports.queries import Operation
 from services.imports.receive import Stored, drop_upload, known_currency, start_import, status_url, store_upload
 from services.imports.work import summary
@@ -207,6 +206,8 @@ def start(
     if offer.file is not None:
         stored = store_upload(offer.file, merchant_id=caller.merchant_id, filename=offer.filename)
     elif url is not None:
+        from services.imports.fetch import check_address  # brings an HTTP client along, which files do not need
+
         check_address(url)
     taken = False
     asked = {"content": stored.sha256 if stored else url, "source": fields.source, "currency": currency}

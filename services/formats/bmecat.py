@@ -9,6 +9,7 @@ from typing import Any
 
 from services.formats import trees
 from services.formats.flat import local, text_of
+from services.formats.yml import path
 
 RECORDS = ("HEADER", "CLASSIFICATION_GROUP", "CATALOG_STRUCTURE", "ARTICLE_TO_CATALOGGROUP_MAP",
            "PRODUCT_TO_CATALOGGROUP_MAP", "CLASSIFICATION_SYSTEM_FEATURE_TEMPLATE", "ARTICLE", "PRODUCT")  # fmt: skip
@@ -56,8 +57,6 @@ def _says(element: Any) -> Iterable[tuple[str, str]]:
 
 
 def _rows(element: Any, look_up: trees.LookUp) -> Iterable[trees.Row]:
-    from services.formats.yml import path
-
     if local(element.tag) not in ("ARTICLE", "PRODUCT"):
         return
     number = _one(element, "SUPPLIER_AID", "SUPPLIER_PID")

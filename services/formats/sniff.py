@@ -197,7 +197,7 @@ def sample(stream: BinaryIO, codec: str) -> Sample:
 
 _MARKUP = (
     (re.compile(r"<\?xml|<(?:rss|feed|yml_catalog|shop|products|items|catalog)\b", re.I), "XML"),
-    (re.compile(r"<!doctype html|<html|<head|<body|<table", re.I), "an HTML page"),
+    (re.compile(r"<!doctype html|<(?:html|head|body|table|div|span|p|ul|script|style|meta)\b", re.I), "an HTML page"),
     (re.compile(r"<[!a-z]", re.I), "XML or HTML"),
     (re.compile(r'[\[{]\s*(?:["{\[\]}]|-?\d+\s*[,\]])'), "JSON"),
     (re.compile(r"%!PS"), "PostScript"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from services.formats import trees, woocommerce
 from services.formats.flat import local, text_of
+from services.formats.yml import path
 
 _ATTRIBUTES = (1, 2, 3)
 _HEADERS = {
@@ -55,7 +56,12 @@ def _post(element: Any) -> tuple[dict[str, str], dict[str, str], list[tuple[str,
 def _says(element: Any) -> Iterable[tuple[str, str]]:
     if local(element.tag) == "term":
         pair = {local(one.tag): text_of(one) for one in element if isinstance(one.tag, str)}
-        yield f"term {pair.get('term_taxonomy')} {pair.get('term_slug')}", pair.get("term_name", "")
+        taxonomy, slug = pair.get("term_taxonomy", ""), pair.get("term_slug", "")
+        yield f"term {taxonomy} {slug}", pair.get("term_name", "")
+        if taxonomy == "product_cat":
+            yield f"category {slug}", pair.get("term_name", "")
+            if pair.get("term_parent"):
+                yield f"parent {slug}", pair["term_parent"]
         return
     own, meta, terms = _post(element)
     number, kind = own.get("post_id", ""), own.get("post_type")
@@ -77,8 +83,9 @@ def _rows(element: Any, look_up: trees.LookUp) -> Iterable[trees.Row]:
         return
     is_child = kind == "product_variation"
     given: dict[str, list[str]] = {}
-    for taxonomy, _, name in terms:
-        given.setdefault(taxonomy, []).append(name.replace(",", "\\,"))
+    for taxonomy, slug, name in terms:
+        whole = (path(slug, look_up) if taxonomy == "product_cat" else "") or name
+        given.setdefault(taxonomy, []).append(whole.replace(",", "\\,"))
     pictures = [meta.get("_thumbnail_id", ""), *meta.get("_product_image_gallery", "").split(",")]
     cells = {
         "ID": own.get("post_id", ""),

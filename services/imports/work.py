@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 
 from services.catalog.merge import Merged, merge_range
 from services.formats.base import FeedRefused, RowError
-from services.imports.fetch import fetch
 from services.imports.receive import FeedNotUsable
 from services.imports.row_errors import ErrorTally, record_errors
 from services.imports.staging import StagingLost, clear_drafts, is_staged, stage
@@ -44,7 +43,8 @@ UPDATE imports SET staged_at = NULL, apply_cursor = NULL, applied_rows = 0, prod
 WHERE id = :id
 """)
 # A batch and the cursor behind it are lost together or not at all, so only the last commit waits for the disk.
-_DISK = text("SELECT set_config('synchronous_commit', :wait, true)")
+_NO_WAIT = text("SET LOCAL synchronous_commit TO off")
+_WAIT = text("SET LOCAL synchronous_commit TO DEFAULT")
 _ADD = text("""
 UPDATE imports SET apply_cursor = :upto, applied_rows = applied_rows + :rows,
     products_created = products_created + :products_created, products_updated = products_updated + :products_updated,
@@ -64,7 +64,10 @@ def run_import(run: Run, *, import_id: UUID) -> Outcome | None:
     import_ = _take_turn(run, import_id)
     if import_ is None:
         return Snooze(WAIT_SECONDS, "behind_another_import")
-    fetch(run, import_)
+    if import_.url is not None and import_.storage_key is None:
+        from services.imports.fetch import fetch  # brings an HTTP client along, which files do not need
+
+        fetch(run, import_)
     with run.transaction() as session:
         import_ = session.get_one(Import, import_id)
         staged = is_staged(session, import_)
@@ -101,7 +104,7 @@ def _stage(run: Run, import_: Import) -> None:
 def _merge_next(run: Run, import_id: UUID) -> bool:
     """Merge one range of products; False when that was the last. Cursor, counts and rows are one transaction."""
     with run.transaction() as session:
-        session.execute(_DISK, {"wait": "off"})
+        session.execute(_NO_WAIT)
         import_ = session.get_one(Import, import_id)
         if import_.applied_rows < import_.staged_rows:
             _merge(session, import_)
@@ -132,7 +135,7 @@ def _merge(session: Session, import_: Import) -> None:
 
 
 def _finish(run: Run, session: Session, import_: Import) -> None:
-    session.execute(_DISK, {"wait": "on"})
+    session.execute(_WAIT)
     clear_drafts(session, import_)
     session.execute(text("UPDATE imports SET finished_at = now() WHERE id = :id"), {"id": import_.id})
     run.finish(session, {"import_id": str(import_.id), **summary(import_)})

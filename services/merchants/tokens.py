@@ -15,7 +15,6 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-import httpcore
 import jwt
 
 from services.core.errors import Unauthorized, Unavailable
@@ -27,7 +26,6 @@ COOLDOWN_SECONDS = 30  # between two fetches because of unknown key ids, which a
 RETRY_SECONDS = 5  # before the next fetch after one that failed
 FETCH_TIMEOUT_SECONDS = 4
 
-NETWORK_ERRORS = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 
 _ALGORITHM = {"EC": "ES256", "RSA": "RS256"}  # by key type; keys of other types verify nothing
 
@@ -102,7 +100,7 @@ class SigningKeys:
                 return
             try:
                 self._keys = _usable(_get_json(self._url))
-            except (*NETWORK_ERRORS, ValueError) as error:
+            except ValueError as error:
                 logger.warning("signing keys not fetched: %s", error)
                 self._not_before = self._monotonic() + RETRY_SECONDS
             else:
@@ -113,10 +111,15 @@ class SigningKeys:
 
 
 def _get_json(url: str) -> Any:
-    # httpcore, not httpx: every API process carries this, and httpx brings its command line along (8 MB).
+    # httpcore, and only here: httpx brings its command line along (8 MB), and one machine alone has no keys to fetch.
+    import httpcore
+
     timeout = dict.fromkeys(("connect", "read", "write", "pool"), FETCH_TIMEOUT_SECONDS)
-    with httpcore.ConnectionPool() as pool:
-        response = pool.request("GET", url, extensions={"timeout": timeout})
+    try:
+        with httpcore.ConnectionPool() as pool:
+            response = pool.request("GET", url, extensions={"timeout": timeout})
+    except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise ValueError(f"{url} does not answer: {error}") from error
     if response.status != 200:
         raise ValueError(f"{url} answered {response.status}")
     return json.loads(response.content)

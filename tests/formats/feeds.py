@@ -134,12 +134,10 @@ def ods_of(rows: str) -> bytes:
 
 def ods_row(*values: object, repeated: int = 1) -> str:
     """A row of an OpenDocument sheet."""
-    cells = "".join(
-        f'<table:table-cell office:value-type="float" office:value="{value}"><text:p>{value}</text:p></table:table-cell>'
-        if isinstance(value, int | float)
-        else f'<table:table-cell office:value-type="string"><text:p>{value}</text:p></table:table-cell>'
-        for value in values
-    )
+    cells = ""
+    for value in values:
+        kind = f'"float" office:value="{value}"' if isinstance(value, int | float) else '"string"'
+        cells += f"<table:table-cell office:value-type={kind}><text:p>{value}</text:p></table:table-cell>"
     return f'<table:table-row table:number-rows-repeated="{repeated}">{cells}</table:table-row>'
 
 

@@ -26,7 +26,7 @@ TWO = ONE.replace("7", "8").replace("L-1", "L-2")
         f"{ONE},\n{TWO}\n",
         f'{{"products": [{ONE}, {TWO}], "total": 2}}',
         f'{{"status": "ok", "ids": [1, 2], "data": {{"page": {{"items": [{ONE}, {TWO}]}}, "next": null}}}}',
-        f'{{"categories": [{{"id": 1, "name": "A"}}, {{"id": 2, "name": "B"}}, {{"id": 3, "name": "C"}}], "list": [{ONE},{TWO}]}}',
+        f'{{"groups": [{{"id": 1, "name": "A"}}, {{"id": 2, "name": "B"}}, {{"id": 3}}], "list": [{ONE},{TWO}]}}',
     ],
 )
 def test_where_the_products_stand(document: str) -> None:

@@ -82,8 +82,8 @@ def test_the_same_feed_as_xml_and_as_a_table(given_items: list[dict[str, str]]) 
     document = rss(
         *("".join(f"<g:{name}>{escape(' '.join(row[name].split()))}</g:{name}>" for name in names) for row in rows)
     )
-    from_table = [one for one in drafts(table + "\n")]
-    from_xml = [one for one in any_drafts(document)]
+    from_table = drafts(table + "\n")
+    from_xml = any_drafts(document)
     assert [said(one) for one in from_xml] == [said(one) for one in from_table]
 
 
@@ -118,7 +118,8 @@ def test_yml() -> None:
 @pytest.mark.parametrize("namespace", ["", ' xmlns="urn:some:feed"'])
 def test_heureka(namespace: str) -> None:
     document = f"""<SHOP{namespace}>
-    <SHOPITEM><ITEM_ID>v1</ITEM_ID><ITEMGROUP_ID>p</ITEMGROUP_ID><PRODUCTNAME>Tričko</PRODUCTNAME><PRODUCT>Tričko +</PRODUCT>
+    <SHOPITEM><ITEM_ID>v1</ITEM_ID><ITEMGROUP_ID>p</ITEMGROUP_ID><PRODUCTNAME>Tričko</PRODUCTNAME>
+    <PRODUCT>Tričko +</PRODUCT>
     <PRICE>100</PRICE><PRICE_VAT>121,50</PRICE_VAT><MANUFACTURER>My</MANUFACTURER><EAN></EAN><PRODUCTNO>T-1</PRODUCTNO>
     <CATEGORYTEXT>Móda | Trička</CATEGORYTEXT><IMGURL>https://i.example/1.jpg</IMGURL>
     <IMGURL_ALTERNATIVE>https://i.example/2.jpg</IMGURL_ALTERNATIVE>
@@ -148,9 +149,10 @@ def test_the_universal_czech_feed() -> None:
 def test_ceneo_prices_are_in_zloty_whatever_the_shop_uses() -> None:
     document = """<offers version="1"><group name="other">
     <o id="1" url="https://s.example" price="399,00" avail="3" stock="4" weight="3"><cat><![CDATA[Dom/Pokrowce]]></cat>
-    <name><![CDATA[ Pokrowiec ]]></name><imgs><main url="https://i.example/1.jpg"/><i url="https://i.example/2.jpg"/></imgs>
-    <desc><![CDATA[<p>Opis</p>]]></desc><attrs><a name="Producent">Dagra</a><a name="EAN">0590</a><a name="Kolor">Szary</a>
-    </attrs></o></group></offers>"""
+    <name><![CDATA[ Pokrowiec ]]></name><imgs><main url="https://i.example/1.jpg"/>
+    <i url="https://i.example/2.jpg"/></imgs>
+    <desc><![CDATA[<p>Opis</p>]]></desc><attrs><a name="Producent">Dagra</a><a name="EAN">0590</a>
+    <a name="Kolor">Szary</a>    </attrs></o></group></offers>"""
     found = any_feed(document, currency="EUR")
     assert found.format == "ceneo_xml"
     (draft,), _ = split(found)
@@ -164,8 +166,9 @@ def test_ceneo_prices_are_in_zloty_whatever_the_shop_uses() -> None:
 def bmecat(article: str, kind: str = "ARTICLE", version: str = "1.2") -> str:
     return f"""<?xml version="1.0"?><!DOCTYPE BMECAT SYSTEM "bmecat.dtd"><BMECAT version="{version}"><HEADER><CATALOG>
     <CURRENCY>EUR</CURRENCY><MIME_ROOT>https://i.example/pics</MIME_ROOT></CATALOG></HEADER><T_NEW_CATALOG>
-    <CATALOG_GROUP_SYSTEM><CATALOG_STRUCTURE type="root"><GROUP_ID>1</GROUP_ID><GROUP_NAME>Alles</GROUP_NAME><PARENT_ID>0</PARENT_ID>
-    </CATALOG_STRUCTURE><CATALOG_STRUCTURE type="leaf"><GROUP_ID>2</GROUP_ID><GROUP_NAME>Rechner</GROUP_NAME>
+    <CATALOG_GROUP_SYSTEM><CATALOG_STRUCTURE type="root"><GROUP_ID>1</GROUP_ID><GROUP_NAME>Alles</GROUP_NAME>
+    <PARENT_ID>0</PARENT_ID>    </CATALOG_STRUCTURE>
+    <CATALOG_STRUCTURE type="leaf"><GROUP_ID>2</GROUP_ID><GROUP_NAME>Rechner</GROUP_NAME>
     <PARENT_ID>1</PARENT_ID></CATALOG_STRUCTURE></CATALOG_GROUP_SYSTEM><{kind} mode="new">{article}</{kind}>
     <ARTICLE_TO_CATALOGGROUP_MAP><ART_ID>0100</ART_ID><CATALOG_GROUP_ID>2</CATALOG_GROUP_ID></ARTICLE_TO_CATALOGGROUP_MAP>
     </T_NEW_CATALOG></BMECAT>"""
@@ -217,6 +220,13 @@ WP = (
 )
 
 
+def term(slug: str, name: str, parent: str = "") -> str:
+    return (
+        f"<wp:term><wp:term_taxonomy>product_cat</wp:term_taxonomy><wp:term_slug>{slug}</wp:term_slug>"
+        f"<wp:term_parent>{parent}</wp:term_parent><wp:term_name>{name}</wp:term_name></wp:term>"
+    )
+
+
 def post(number: int, kind: str, body: str, parent: int = 0, **meta: str) -> str:
     pairs = "".join(
         f"<wp:postmeta><wp:meta_key>{key}</wp:meta_key><wp:meta_value>{value}</wp:meta_value></wp:postmeta>"
@@ -231,6 +241,7 @@ def post(number: int, kind: str, body: str, parent: int = 0, **meta: str) -> str
 def test_wordpress_export_reads_like_the_csv_of_the_same_shop() -> None:
     attributes = 'a:1:{s:8:"pa_color";a:6:{s:4:"name";s:8:"pa_color";s:12:"is_variation";i:1;}}'
     document = f"""<rss version="2.0" {WP}><channel>
+    {term("all", "Everything")}{term("c", "Clothing", "all")}
     {
         post(
             22,
@@ -263,10 +274,10 @@ def test_wordpress_export_reads_like_the_csv_of_the_same_shop() -> None:
     {post(32, "attachment", "<wp:attachment_url>https://i.example/32.jpg</wp:attachment_url>")}
     {post(40, "page", "<title>About us</title>")}</channel></rss>"""
     table = (
-        "ID,Type,SKU,Name,Published,Short description,Description,Date sale price ends,In stock?,Sale price,Regular price,"
-        "Categories,Images,Parent,Attribute 1 name,Attribute 1 value(s)\n"
+        "ID,Type,SKU,Name,Published,Short description,Description,Date sale price ends,In stock?,Sale price,"
+        "Regular price,Categories,Images,Parent,Attribute 1 name,Attribute 1 value(s)\n"
         "22,variation,S-R,Shirt - Red,1,,,2100-01-01,1,18,20,,https://i.example/31.jpg,S,Color,Dark red\n"
-        '20,variable,S,Shirt,1,Short,Long,,1,,,Clothing,"https://i.example/31.jpg, https://i.example/32.jpg",,Color,\n'
+        '20,variable,S,Shirt,1,Short,Long,,1,,,Everything > Clothing,"https://i.example/31.jpg, https://i.example/32.jpg",,Color,\n'
     )
     found = any_feed(document)
     assert found.format == "woocommerce_wxr"
@@ -280,8 +291,10 @@ def test_any_other_document_by_its_repeated_element() -> None:
        set</Title><Ean>97807</Ean><Offers><Offer><Price>70.99</Price><ListPrice>78.99</ListPrice>
        <Supplier><Id>-1</Id><Name>Someone</Name></Supplier></Offer><Offer><Price>60.00</Price></Offer></Offers>
        <Images><Small>https://i.example/s.jpg</Small><Large>https://i.example/l.jpg</Large></Images>
-       <Shipping><Price>3.99</Price></Shipping><Authors><Author><Id>5</Id><Name>J. K.</Name></Author></Authors></Product>
-    <Product><Id>0018</Id><Title>Other</Title><attribute name="Brand">Ours</attribute><price currency="USD">1</price></Product>
+       <Shipping><Price>3.99</Price></Shipping><Authors><Author><Id>5</Id><Name>J. K.</Name></Author></Authors>
+       </Product>
+    <Product><Id>0018</Id><Title>Other</Title><attribute name="Brand">Ours</attribute>
+       <price currency="USD">1</price></Product>
     </answer>"""
     found = any_feed(document)
     assert found.format == "generic_xml"
@@ -317,6 +330,7 @@ def test_a_column_that_only_late_records_have() -> None:
         ("<a>" * 400 + "</a>" * 400, "xml_broken", "depth"),
         ('<?xml version="1.0" encoding="no-such"?><a/>', "undecodable", ""),
         ("<!doctype html><html><body>Log in</body></html>", "web_page", "login"),
+        ("<div itemscope><p>A lamp</div>", "web_page", "login"),
         ('<?xml version="1.0"?><!DOCTYPE html><html xmlns="x"><body/></html>', "web_page", "login"),
     ],
 )  # fmt: skip
@@ -339,7 +353,8 @@ def test_refused(document: str, code: str, reason: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_entities_are_refused(prolog: str, encoding: str) -> None:
-    document = f'<?xml version="1.0" encoding="{encoding}"?>{prolog}<rss><channel><item><id>1</id><title>&j;</title><price>1</price></item></channel></rss>'
+    item = "<item><id>1</id><title>&j;</title><price>1</price></item>"
+    document = f'<?xml version="1.0" encoding="{encoding}"?>{prolog}<rss><channel>{item}</channel></rss>'
     assert refusal(document.encode(encoding)).code == "xml_entities"
 
 
@@ -364,7 +379,8 @@ def test_encodings(encoding: str) -> None:
 
 
 def test_parts_that_are_called_like_a_record() -> None:
-    document = "<list><item><id>1</id><title>Set</title><price>5</price><contains><item><id>2</id></item></contains></item></list>"
+    inside = "<contains><item><id>2</id></item></contains>"
+    document = f"<list><item><id>1</id><title>Set</title><price>5</price>{inside}</item></list>"
     assert [one.product_key for one in any_drafts(document)] == ["1"]
 
 

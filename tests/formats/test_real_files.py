@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from feeds import split
 
-from services.formats import delimited
+from services.formats import read as feed
 from services.formats.base import Draft, FeedRefused, RowError
 
 FOLDER = Path(os.environ.get("SHOPOPTI_REAL_DATA", ""))
@@ -26,6 +26,11 @@ VENDURE_TESTS = VENDURE + "src/data-import/providers/import-parser/test-fixtures
 WOO = "wp-content/plugins/woocommerce/sample-data/"
 MAGENTO = "magento__magento2-sample-data/app/code/Magento/"
 DATABASE = "microsoft__sql-server-samples/samples/databases/adventure-works/oltp-install-script/"
+BMECAT = "olivere__bmecat/bmecat"
+BOL = "avdgaag__bol/spec/fixtures/"
+BIGBUY = "balintbarna__bigbuy_syncer/bigbuy/catalog/"
+QOR = "qor__exchange/backends/excel/fixtures/"
+NEIL = "neilg63__spreadsheet_to_json_cli/tests/fixtures/"
 RETAIL = "databricks__Spark-The-Definitive-Guide/data/retail-data/by-day/"
 
 # file, format, products, variants, sum of prices (None: not counted), errors by code
@@ -90,6 +95,47 @@ FILES: list[tuple[str, str, int, int, str | None, dict[str, int]]] = [
     ("firmao__LDatasetGenerator/Abt.csv", "generic", 1081, 1081, None, {}),
     ("neo4j-contrib__northwind-neo4j/data/products.csv", "generic", 77, 77, None, {}),
     ("papyrussolution__UhttBarcodeReference/uhtt_100k.tsv", "generic", 99994, 99994, "0", {}),
+    # One id stands twice, on two equal items.
+    ("petrfilo-arch__importpc-feed/google_feed.xml", "google_xml", 1254, 1255, None, {}),
+    ("Ramiel2009__feed/google_merchant_feed.xml", "google_xml", 25, 25, "0", {"price_missing": 25}),
+    ("dmitrykram__ya/yandex_market.xml", "yandex_yml", 11, 77, None, {}),
+    ("max36895__islandgift/yml.xml", "yandex_yml", 102, 102, None, {}),
+    ("laspavel__xls_to_rozetkaxml/pricelist.xml", "yandex_yml", 982, 982, "438302", {}),
+    # Items without a number are known by barcode or page: some of these samples stand for one another.
+    ("mhujer__xml-feeds-schemas/heureka.xml", "heureka_xml", 16, 18, None, {}),
+    ("mhujer__xml-feeds-schemas/zbozi.xml", "heureka_xml", 2, 5, None, {}),
+    ("mhujer__xml-feeds-schemas/universal.xml", "heureka_xml", 7, 7, None, {}),
+    ("VapePuffmi__Puffmi-xml/heureka.xml", "heureka_xml", 29, 30, None, {}),
+    ("Valdri__xml-product-feed-dagra/ceneo.xml", "ceneo_xml", 8, 8, None, {}),
+    (BMECAT + "12/testdata/new_catalog.golden.xml", "bmecat_xml", 1, 1, "1499.5", {}),
+    (BMECAT + "2005/testdata/new_catalog.golden.xml", "bmecat_xml", 1, 1, "1499.5", {}),
+    (BMECAT + "12/testdata/update_prices.golden.xml", "bmecat_xml", 1, 1, "1499.5", {}),
+    (BOL + "searchproducts.xml", "generic_xml", 2, 2, "41.98", {}),
+    (BOL + "products.xml", "generic_xml", 1, 1, "70.99", {}),
+    (BOL + "product-without-offers.xml", "generic_xml", 1, 1, "0", {}),
+    # The CSV export of the same shop has the same products, variants and prices.
+    ("samerOffice__kamrun_diary/" + WOO + "sample_products.xml", "woocommerce_wxr", 18, 22, "663.05", {}),
+    (STIZUN + "4_alltron_stock_updates.xml", "generic_xml", 5, 5, "0", {}),
+    ("Ovi__DummyJSON/database/products.json", "generic_json", 194, 194, "304599.96", {}),
+    (BIGBUY + "information.txt", "generic_json", 10319, 10319, "0", {}),
+    (BIGBUY + "variations.txt", "bigbuy_json", 424, 1422, None, {}),
+    (
+        "udsy19__material-bank_data-scrape/tests/fixtures/shopify_products.json",
+        "shopify_json",
+        2,
+        6,
+        "18240.00",
+        {},
+    ),
+    ("jettzlgh__lubie_agent/shopify_products.json", "shopify_json", 30, 40, "1941.50", {"price_zero": 5}),
+    ("laspavel__xls_to_rozetkaxml/pricelist.xlsx", "generic_xlsx", 982, 982, "438302", {}),
+    (QOR + "products.xlsx", "generic_xlsx", 3, 3, "600", {}),
+    (QOR + "invalid_price_products.xlsx", "generic_xlsx", 3, 3, "111", {"price_zero": 2}),
+    (NEIL + "products.xlsx", "generic_xlsx", 3, 3, "34.49", {}),
+    (NEIL + "header_gap.xlsx", "generic_xlsx", 2, 2, "0", {}),
+    # Twelve of the 552 prices are 0; two rows hold a unit and nothing else.
+    ("YaroslavGrushko__NTK/price.xls", "generic_xls", 550, 552, None, {"price_zero": 12, "key_missing": 2}),
+    (STIZUN + "370_im_products_reference.ods", "generic_ods", 369, 369, None, {"price_zero": 52}),
 ]
 REFUSED = [
     *((DATABASE + f"{name}.csv", "first row looks like data") for name in
@@ -99,6 +145,12 @@ REFUSED = [
     ("neo4j-contrib__northwind-neo4j/data/orders.csv", "list of orders"),
     ("neo4j-contrib__northwind-neo4j/data/order-details.csv", "list of orders"),
     (MAGENTO + "SalesSampleData/fixtures/orders.csv", "list of orders"),
+    (NEIL + "corrupt.xlsx", "No column says"),
+    (NEIL + "multi_sheet.xlsx", "id, note"),
+    (BIGBUY + "attributes.txt", "id, attributeGroup, name"),
+    ("sergiykarpenko__bb_sitemap_output/sitemap_index.xml", "repeated"),
+    ("sergiykarpenko__bb_sitemap_output/sitemap_products_1.xml", "do not look like products"),
+    ("scrapinghub__extruct/tests/samples/misc/product_microdata.html", "web page"),
 ]  # fmt: skip
 # Single cells: file → (field to find the draft by, its value) → what it holds.
 CELLS: list[tuple[str, str, str, dict[str, str | None]]] = [
@@ -155,12 +207,52 @@ CELLS: list[tuple[str, str, str, dict[str, str | None]]] = [
      {"title": "Original Frankfurter grüne Soße", "price": "13.00"}),
     ("papyrussolution__UhttBarcodeReference/uhtt_100k.tsv", "product_key", "3948317", {"barcode": "8001283070096"}),
     ("papyrussolution__UhttBarcodeReference/uhtt_100k.tsv", "barcode", "045883562726", {"product_key": "2014227"}),
+    ("petrfilo-arch__importpc-feed/google_feed.xml", "sku", "2ed1c8b3-157c-4aec-b2e4-2c16d17df109",
+     {"price": "599", "currency": "CZK"}),
+    ("petrfilo-arch__importpc-feed/google_feed.xml", "sku", "HD-UN127", {"price": "439", "currency": "CZK"}),
+    ("dmitrykram__ya/yandex_market.xml", "variant_key", "413376464",
+     {"sku": "00001", "price": "8600.00", "currency": "RUB", "product_key": "413376464"}),
+    ("max36895__islandgift/yml.xml", "product_key", "226060062", {"price": "1040", "currency": "RUB"}),
+    ("max36895__islandgift/yml.xml", "product_key", "3065767248", {"price": "3000"}),
+    ("laspavel__xls_to_rozetkaxml/pricelist.xml", "product_key", "202001", {"price": "290", "currency": "UAH"}),
+    ("laspavel__xls_to_rozetkaxml/pricelist.xml", "product_key", "500110", {"price": "396"}),
+    ("laspavel__xls_to_rozetkaxml/pricelist.xlsx", "product_key", "202001",
+     {"sku": "MC414", "price": "290", "currency": "UAH"}),
+    ("laspavel__xls_to_rozetkaxml/pricelist.xlsx", "product_key", "500110", {"sku": "VP22S", "price": "396"}),
+    ("mhujer__xml-feeds-schemas/heureka.xml", "barcode", "6417182041488", {"price": "6000"}),
+    ("mhujer__xml-feeds-schemas/zbozi.xml", "barcode", "1234567890123", {"price": "620"}),
+    ("VapePuffmi__Puffmi-xml/heureka.xml", "variant_key", "54387847037254", {"price": "160.0", "currency": "CZK"}),
+    ("Valdri__xml-product-feed-dagra/ceneo.xml", "sku", "1", {"price": "399", "currency": "PLN"}),
+    ("Valdri__xml-product-feed-dagra/ceneo.xml", "sku", "10", {"price": "489"}),
+    (BMECAT + "12/testdata/new_catalog.golden.xml", "sku", "1000", {"barcode": "8712670911213", "price": "1499.5"}),
+    (BMECAT + "2005/testdata/new_catalog.golden.xml", "sku", "1000", {"barcode": "8712670911213", "price": "1499.5"}),
+    (BMECAT + "12/testdata/update_prices.golden.xml", "sku", "1000", {"price": "1499.5", "title": None}),
+    (BOL + "product-without-offers.xml", "sku", "1001004006016448", {"price": None}),
+    ("samerOffice__kamrun_diary/" + WOO + "sample_products.xml", "sku", "woo-hoodie-with-logo", {"price": "45"}),
+    (STIZUN + "4_alltron_stock_updates.xml", "sku", "1028", {"stock": "999"}),
+    (STIZUN + "4_alltron_stock_updates.xml", "sku", "1289", {"stock": "5"}),
+    ("Ovi__DummyJSON/database/products.json", "sku", "BEA-ESS-ESS-001", {"price": "9.99", "stock": "99"}),
+    ("Ovi__DummyJSON/database/products.json", "sku", "WOM-FAS-WOM-194", {"price": "129.99"}),
+    (BIGBUY + "information.txt", "sku", "F1515101", {"title": "Hovedmassage værktøj", "product_key": "1"}),
+    (BIGBUY + "variations.txt", "sku", "V0200665", {"cost": "4.26", "price": "8.36"}),
+    (BIGBUY + "variations.txt", "sku", "B1005122", {"cost": "19.99", "price": "36.89"}),
+    ("udsy19__material-bank_data-scrape/tests/fixtures/shopify_products.json", "sku", "K2GENIUS5260NWBRDN",
+     {"price": "2370.00", "compare_at_price": "2420.00"}),
+    ("jettzlgh__lubie_agent/shopify_products.json", "sku", "PACK-TRIO-LUB-RICHE", {"price": "40.00"}),
+    (QOR + "products.xlsx", "sku", "P001", {"price": "100"}),
+    (QOR + "invalid_price_products.xlsx", "sku", "P001", {"price": "111"}),
+    (QOR + "invalid_price_products.xlsx", "sku", "P002", {"price": None}),
+    (NEIL + "products.xlsx", "sku", "SKU002", {"price": "19.5", "stock": "50"}),
+    (NEIL + "header_gap.xlsx", "sku", "SKU001", {"stock": "10"}),
+    ("YaroslavGrushko__NTK/price.xls", "sku", "10102",
+     {"title": "Папір Zoom А4 80 гр (500 арк.)", "price": "96", "category": "Товари > 01 Бумага > 0101 Бумага А4"}),
+    ("YaroslavGrushko__NTK/price.xls", "sku", "150207", {"price": "110"}),
 ]  # fmt: skip
 
 
 def load(path: str, currency: str | None = None) -> tuple[str, list[Draft], list[RowError]]:
     with (FOLDER / path).open("rb") as stream:
-        found = delimited.read(stream, default_currency=currency)
+        found = feed.read(stream, default_currency=currency)
         return (found.format, *split(found))
 
 
@@ -175,7 +267,7 @@ def test_counts(  # noqa: PLR0917  a line of the table
     path: str, kind: str, products: int, count: int, total: str | None, codes: dict[str, int]
 ) -> None:
     found, drafts, errors = load(path)
-    assert found == f"{kind}_csv"
+    assert found == (kind if "_" in kind else f"{kind}_csv")
     assert len({one.product_key for one in drafts}) == products
     assert len(variants(drafts)) == count
     if total is not None:
@@ -229,6 +321,35 @@ def test_states() -> None:
         drafts = load(path)[1]
         assert sum(one.status == "active" for one in drafts) == active
         assert sum(one.status == "draft" for one in drafts) == draft
+
+
+def test_a_wordpress_export_and_the_csv_of_the_same_shop() -> None:
+    folder = "samerOffice__kamrun_diary/" + WOO
+    table, document = ({one.sku: one for one in load(folder + f"sample_products.{kind}")[1] if one.sku}
+                       for kind in ("csv", "xml"))  # fmt: skip
+    assert table.keys() == document.keys()
+    # The XML does not say which category stands under which; the table does.
+    for name in ("product_key", "variant_key", "price", "compare_at_price", "status", "option_values"):
+        assert {sku: getattr(one, name) for sku, one in table.items()} == {
+            sku: getattr(one, name) for sku, one in document.items()
+        }, name
+
+
+def test_a_price_list_as_a_workbook_and_as_a_feed() -> None:
+    folder = "laspavel__xls_to_rozetkaxml/pricelist."
+    book, document = ({one.product_key: one.price for one in load(folder + kind)[1]} for kind in ("xlsx", "xml"))
+    assert book == document
+
+
+def test_more_counts() -> None:
+    google = load("petrfilo-arch__importpc-feed/google_feed.xml")[1]
+    assert sum(one.stock == "0" for one in google) == 9
+    pictures = [one.image_urls or "" for one in load("Ovi__DummyJSON/database/products.json")[1]]
+    assert sum(len(urls.split("\n")) for urls in pictures if urls) == 474
+    texts = {one.product_key for one in load(BIGBUY + "information.txt")[1]}
+    assert {one.product_key for one in load(BIGBUY + "variations.txt")[1]} <= texts
+    missing = [one for one in load("max36895__islandgift/yml.xml")[1] if not one.image_urls]
+    assert len(missing) >= 11
 
 
 @pytest.mark.parametrize(("currency", "price"), [("USD", "100"), ("EUR", "45"), ("DKK", "30")])

@@ -107,17 +107,18 @@ def _wait_for_workers(database_url: str, since: datetime, terminal: Terminal) ->
 
 def _import_sample(client: httpx.Client, terminal: Terminal) -> None:
     with SAMPLE.open("rb") as file:
-        answer = client.post("/api/v1/bulk/import", files={"file": (SAMPLE.name, file, "text/csv")}, timeout=60)
+        sent = {"file": (SAMPLE.name, file, "text/csv")}
+        answer = client.post("/api/v1/bulk/import", files=sent, data={"currency": "EUR"}, timeout=60)
     job_id = _asked(answer)["job_id"]
     deadline = time.monotonic() + _IMPORT_SECONDS
     while time.monotonic() < deadline:
         job = _get(client, f"/api/v1/jobs/{job_id}")
         terminal.progress(f"importing the sample catalogue: {_described(job)}")
-        if job["state"] in _ENDED:
+        if job["status"] in _ENDED:
             break
         time.sleep(0.4)
     terminal.progress("")
-    if job["state"] != "succeeded":
+    if job["status"] != "succeeded":
         raise NotReady(f"the import of {SAMPLE.name} (job {job_id}) did not succeed: {_described(job)}")
     terminal.say(f"imported the sample catalogue: {_described(job)}")
 
@@ -126,7 +127,7 @@ def _described(job: Mapping[str, Any]) -> str:
     """A job's state and progress in one line."""
     progress = job.get("progress") or {}
     done, total = progress.get("done"), progress.get("total")
-    parts = [str(job["state"])]
+    parts = [str(job["status"])]
     if done is not None and total:
         filled = min(20, 20 * done // total)
         parts.append(f"[{'#' * filled}{'.' * (20 - filled)}] {done} of {total}")

@@ -86,8 +86,8 @@ def _run(home: Path, arguments: argparse.Namespace, terminal: Terminal, stack: c
 
         try:
             first_start.wait_and_fill(home, env, terminal, sample=not arguments.no_sample, began=began, since=since)
-        except first_start.NotReady as error:
-            failure.append(str(error))
+        except Exception as error:
+            failure.append(str(error) if isinstance(error, first_start.NotReady) else repr(error))
             processes.stop()
 
     ended = processes.run(started)

@@ -14,8 +14,9 @@ class Draft(NamedTuple):
     """One record of a feed, in the words of the catalogue. Every value is text ready for COPY, or None.
 
     None means *the file does not say*; it never means zero or empty, and never overwrites what is known.
-    Numbers are canonical decimal text (``1234.50``), already validated. ``line`` is the physical line
-    (1-based) where the record starts. ``variant_key`` is None on a record that carries product or image
+    Numbers are canonical decimal text (``1234.50``), already validated. ``line`` (1-based) grows with the file: the
+    physical line where the record starts, in a spreadsheet its row, in XML and JSON the number of the product or
+    variant in the file. ``variant_key`` is None on a record that carries product or image
     data only (a Shopify image row, a WooCommerce ``variable`` parent).
     """
 
@@ -58,10 +59,10 @@ class RowError(NamedTuple):
 class Reading:
     """A feed being read: what it was recognised as, and its records in file order (a one-shot stream)."""
 
-    format: str  # shopify_csv | woocommerce_csv | generic_csv …
-    encoding: str
-    delimiter: str
-    columns: dict[str, str]  # header as spelled → Draft field it feeds; unknown headers are absent
+    format: str  # shopify_csv | generic_xlsx | google_xml | yandex_yml | shopify_json …
+    encoding: str  # "" for a spreadsheet
+    delimiter: str  # "" for what is not delimited text
+    columns: dict[str, str]  # header or path as spelled → Draft field it feeds; unknown ones are absent
     records: Iterator[Draft | RowError]
 
 

@@ -9,6 +9,7 @@ from services.formats import delimited, packed, sniff
 from services.formats.base import Draft, FeedRefused, Reading, RowError
 
 _HEAD = 8192
+_XHTML = re.compile(r"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*|<!doctype[^>]*>\s*)*<html\b", re.I | re.S).match
 # The record that says how a workbook is encrypted follows the one it begins with.
 _LOCKED = re.compile(
     rb"\x09\x08(?:\x08\x00\x00\x05\x05\x00.{4}|\x10\x00\x00\x06\x05\x00.{12})\x2f\x00.\x00", re.S
@@ -32,7 +33,7 @@ def kind(head: bytes) -> str:
     sniff.refuse_binary(head)
     text = head.decode(sniff.wide_encoding(head) or "utf-8", "replace")
     what = sniff.markup(text)
-    if what == "an HTML page" or (what and "<html" in text[:2000].casefold()):
+    if what == "an HTML page" or (what and _XHTML(text)):
         raise FeedRefused("web_page", "This is a web page, not a feed. Perhaps its address asks for a login.")
     return {"XML": "xml", "XML or HTML": "xml", "JSON": "json"}.get(what or "", "text")
 

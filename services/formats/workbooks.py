@@ -86,11 +86,14 @@ class _Meter:
     """What is told about the elements of a part, one after the other."""
 
     listen: Callable[[Callable[[str], None] | None], None]
-    depth = 0
+    depth = seen = 0
 
     def start(self, name: str, attributes: Attributes) -> None:
         """An element begins."""
         self.depth += 1
+        self.seen += 1
+        if self.seen > 3 * MOST_CELLS:
+            raise _too_large()
         if self.depth > _DEEPEST:
             raise FeedRefused("workbook_broken", "The workbook is damaged: its XML is nested too deep.")
         self.look(name.rpartition(":")[2], attributes)

@@ -9,6 +9,9 @@ STAMP := .venv/.installed
 LOCK := pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--universal --python-version 3.11 --custom-compile-command "make lock"
 
+# Two processes, each with servers of its own; a file's tests stay together.
+SPREAD := -n 2 --dist loadfile
+
 # The venv's programs first, also for what the processes start themselves.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -24,14 +27,14 @@ queue: $(STAMP)
 	@$(BIN)/python -m ops.queue $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

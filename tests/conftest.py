@@ -29,8 +29,9 @@ _cleanup = ExitStack()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the servers, make and migrate a database of this run's own, and set the environment."""
-    if config.option.collectonly:
-        return
+    distributes = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
+    if config.option.collectonly or distributes:
+        return  # with -n each process has servers of its own, and this one runs no test
     folder = Path(tempfile.mkdtemp(prefix="shopopti-tests-"))
     _cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
     try:
@@ -113,9 +114,9 @@ def migrate(url: str, revision: str = "head") -> None:
         (command.downgrade if revision == "base" else command.upgrade)(config, revision)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def settings() -> Any:
-    """The run's settings."""
+    """The settings as every part of the code gets them."""
     from services.core.settings import get_settings
 
     return get_settings()

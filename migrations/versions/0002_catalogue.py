@@ -10,7 +10,9 @@ branch_labels = None
 depends_on = None
 
 # What a product is found by: the words of its title, brand, category and tags. The parser would keep file names, hosts
-# and compounds together, so they are taken apart first, as services/catalog/queries.py does with what is asked for.
+# and compounds together and leave out what looks like a tag, so they are taken apart first, as
+# services/catalog/queries.py does with what is asked for. Brand and category come first: filters rely on their words,
+# and a title may be endless.
 # The end of the merchant's id (its random part) is one of the words: a search asks for it too, so that the index
 # alone tells one merchant's shirts from everybody's.
 SEARCH = """
@@ -18,9 +20,9 @@ CREATE FUNCTION product_search(merchant_id uuid, title text, brand text, categor
 RETURNS tsvector LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
     RETURN pg_catalog.to_tsvector('pg_catalog.simple'::pg_catalog.regconfig,
-        pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.left(pg_catalog.concat_ws(' ',
-            'm' || pg_catalog.right(merchant_id::text, 12), title, brand, category,
-            pg_catalog.array_to_string(tags, ' ')), 4000), '-', ' '), '/', ' '), '.', ' '));
+        pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
+            pg_catalog.left(pg_catalog.concat_ws(' ', 'm' || pg_catalog.right(merchant_id::text, 12), brand, category,
+                title, pg_catalog.array_to_string(tags, ' ')), 4000), '-', ' '), '/', ' '), '.', ' '), '<', ' '));
 END $$;
 """
 

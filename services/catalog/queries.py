@@ -80,7 +80,8 @@ def _select(matching: ProductFilter, *, merchant_id: UUID) -> Select[Product]:
     for column, value in ((Product.brand, matching.brand), (Product.category, matching.category)):
         if value is not None:
             statement = statement.where(column == value)
-            if asked := _words(value, whole=True, merchant_id=merchant_id):
+            asked = _words(value, whole=True, merchant_id=merchant_id)
+            if asked is not None:
                 statement = statement.where(Product.search.op("@@")(asked))
     for column, value in (
         (Product.status, matching.status),
@@ -138,7 +139,7 @@ def _words(said: str, *, whole: bool, merchant_id: UUID) -> ColumnElement[Any] |
 
     `whole`: the words themselves, else whatever begins with them.
     """
-    words = [word for word in re.split(r"[\s./-]+", said[:1000]) if any(map(str.isalnum, word))][:20]
+    words = [word for word in re.split(r"[\s./<-]+", said[:1000]) if any(map(str.isalnum, word))][:20]
     if not words:
         return None
     # Quoted, a word is text to the parser of queries, whatever signs are in it.

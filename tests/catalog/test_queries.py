@@ -77,6 +77,29 @@ def test_filters(shop, matching, keys):
     assert _keys(shop, **matching) == keys
 
 
+@pytest.mark.parametrize(
+    ("brand", "category"),
+    [
+        ("Oak & Co.", "Home > Light/Lamps"),
+        ("<b", "a > b"),
+        ("O'Neill", "50% off!"),
+        ("H&M", "&amp; more"),
+        ("Müller+Söhne -GmbH", "+5 -5 1.5e3"),
+        ("a@b.example", "https://x.example/?q=<1>&r"),
+        ("\\", "'"),
+        ("株式会社", "Лампы"),
+        ("x" * 300, "y " * 200 + "z"),
+    ],
+)
+def test_brands_and_categories_are_found_whatever_they_are_made_of(merchant, brand, category):
+    cells = ",".join('"' + cell.replace('"', '""') + '"' for cell in (f"A <{'t ' * 3000}>", brand, category))
+    run_feed(merchant, f"SKU,Title,Brand,Category,Price\nA1,{cells},1.00\n")
+    assert _keys(merchant, brand=brand) == ["A1"]
+    assert _keys(merchant, category=category) == ["A1"]
+    assert _keys(merchant, brand=brand, category=category, source="default") == ["A1"]
+    assert _keys(merchant, brand=brand[:-1] + "~") == []
+
+
 def test_changed_since(shop):
     moment = now()
     assert _keys(shop, updated_after=moment) == []

@@ -59,6 +59,17 @@ def test_a_nested_record() -> None:
     }  # fmt: skip
 
 
+def test_what_stands_deeper_is_not_the_products_state_or_name() -> None:
+    (draft,) = any_drafts('[{"sku": "A", "price": 1, "meta": {"status": "deleted", "title": "Page", "handle": "h"}}]')
+    assert said(draft) == {"product_key": "A", "variant_key": "A", "sku": "A", "price": "1"}
+
+
+@pytest.mark.parametrize("shift", range(9))
+def test_a_number_that_is_cut_by_the_end_of_a_piece(shift: int) -> None:
+    document = '{"pad": "' + "x" * (1024 * 1024 - 24 - shift) + f'", "total": 1234567, "products": [{ONE}]}}'
+    assert [one.sku for one in any_drafts(document)] == ["L-1"]
+
+
 def test_prices_as_objects() -> None:
     (draft,) = any_drafts('[{"id": 1, "name": "A", "price": {"amount": "12.50", "currency": "USD"}, "ean": "123"}]')
     assert (draft.price, draft.currency) == ("12.50", "USD")

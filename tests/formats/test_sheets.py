@@ -65,6 +65,11 @@ def test_title_lines_above_the_header_and_columns_before_it() -> None:
     assert (draft.line, draft.sku, draft.title, draft.price) == (5, "1", "Lampe", "5")
 
 
+def test_a_title_right_above_the_header_is_no_part_of_it() -> None:
+    found = any_feed(xlsx(("Report", None), ("sku", "qty"), ("A", 10)))
+    assert found.columns == {"sku": "sku", "qty": "stock"}
+
+
 def test_a_header_in_two_rows() -> None:
     rows = [
         ("Price list", None, None, None, None),

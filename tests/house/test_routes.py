@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import text
+from sqlalchemy import select, text
 from starlette.testclient import TestClient
 
 from api.app import create_app
 from services.core.clock import now
 from services.core.db import transaction
 from services.core.errors import NotFound
-from services.models import Schedule
+from services.models import Product, Schedule
 from tests.conftest import headers_for, make_merchant
+from tests.imports.importing import begin, run_feed
 
 
 def a_job(merchant: uuid.UUID) -> str:
@@ -53,9 +54,23 @@ def a_schedule(merchant: uuid.UUID) -> str:
         return str(row.id)
 
 
+def a_product(merchant: uuid.UUID) -> str:
+    """A product of that merchant, with a variant."""
+    run_feed(merchant, "SKU,Title,Price\nA1,Lamp,10.00\n")
+    with transaction(merchant_id=merchant) as session:
+        return str(session.scalars(select(Product.id)).first())
+
+
+def an_import(merchant: uuid.UUID) -> str:
+    """An import of that merchant, waiting."""
+    return str(begin(merchant, f"SKU,Title,Price\n{uuid.uuid4()},Lamp,10.00\n").id)
+
+
 # Path parameter → what makes a merchant's thing and returns its id as it stands in the address.
 FACTORIES: dict[str, Callable[[uuid.UUID], str]] = {
+    "import_id": an_import,
     "job_id": a_job,
+    "product_id": a_product,
     "schedule_id": a_schedule,
 }
 # Path parameters that name something every merchant shares (a queue, a kind): no id of anyone's.

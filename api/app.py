@@ -3,12 +3,12 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from api import auth, bulk, errors, health, jobs, products, schedules
 from api.context import LastResort, RequestContext
-from api.deps import database_slots
+from api.deps import database_slots, known_parameters
 from api.gate import Gate, RateLimits
 from services.core.log import configure_logging
 from services.core.settings import Settings, get_settings
@@ -65,11 +65,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     errors.install(app)
     app.include_router(health.router, max_body_size=0)
+    known = [Depends(known_parameters)]
     for router in routers():
-        app.include_router(router, prefix="/api/v1", responses=errors.RESPONSES, max_body_size=settings.max_body_bytes)
+        app.include_router(
+            router,
+            prefix="/api/v1",
+            responses=errors.RESPONSES,
+            dependencies=known,
+            max_body_size=settings.max_body_bytes,
+        )
     for router in upload_routers():
         app.include_router(
-            router, prefix="/api/v1", responses=errors.RESPONSES, max_body_size=settings.max_upload_bytes
+            router,
+            prefix="/api/v1",
+            responses=errors.RESPONSES,
+            dependencies=known,
+            max_body_size=settings.max_upload_bytes,
         )
     # The last one added is the outermost.
     app.add_middleware(Gate, settings=settings, keys=signing_keys(), limits=limits)

@@ -18,6 +18,8 @@ from uuid import UUID
 import anyio
 from anyio import to_thread
 from fastapi import Depends, Header, Query
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from sqlalchemy.orm import Session
 from starlette.requests import Request
@@ -25,6 +27,7 @@ from starlette.requests import Request
 from api.errors import Busy
 from api.idempotency import IdempotencyKey
 from services.core.db import enter, transaction
+from services.core.errors import Invalid
 from services.core.log import bind
 from services.core.paging import MAX_LIMIT, Page, decode_cursor
 from services.core.settings import get_settings
@@ -172,3 +175,20 @@ def database_slots() -> anyio.CapacityLimiter:
     """How many requests may hold a connection at once: nearly the whole pool, a few are left for the endpoints' own."""
     size = 2 * get_settings().database_pool_size
     return anyio.CapacityLimiter(max(1, size - 4))
+
+
+class UnknownParameter(Invalid):
+    """This address knows no such parameter."""
+
+
+async def known_parameters(request: Request) -> None:
+    """Refuse query parameters the route does not have: a filter that is misspelt must not look like one that matched.
+
+    Raises UnknownParameter, naming it.
+    """
+    route = request.scope.get("route")
+    if isinstance(route, APIRoute):
+        known = {field.alias for field in get_flat_params(route.dependant)}
+        for name in request.query_params:
+            if name not in known:
+                raise UnknownParameter(f"There is no parameter {name!r} here.", param=name)

@@ -24,8 +24,19 @@ CURRENT_MERCHANT = "(SELECT nullif(current_setting('shopopti.merchant_id', true)
 CURRENT_USER_ID = "(SELECT nullif(current_setting('shopopti.user_id', true), '')::uuid)"
 
 
-def tenant_table(table: str, *, grants: str = "SELECT, INSERT, UPDATE, DELETE", column: str = "merchant_id") -> str:
-    """SQL that closes `table` to all but the current merchant (and, on Supabase, to reading by its members)."""
+def tenant_table(
+    table: str,
+    *,
+    grants: str = "SELECT, INSERT, UPDATE, DELETE",
+    column: str = "merchant_id",
+    shown_to_members: bool = True,
+) -> str:
+    """SQL that closes `table` to all but the current merchant.
+
+    On Supabase its members may read it directly, unless it is not for dashboards (answers kept for replay, addresses
+    with credentials, staging).
+    """
+    members = "true" if shown_to_members else "false"
     return f"""
     ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
     GRANT {grants} ON {table} TO shopopti_app;
@@ -33,7 +44,7 @@ def tenant_table(table: str, *, grants: str = "SELECT, INSERT, UPDATE, DELETE", 
         USING ({column} = {CURRENT_MERCHANT}) WITH CHECK ({column} = {CURRENT_MERCHANT});
     {close_to_supabase_visitors(table)}
     DO $$ BEGIN
-        IF to_regprocedure('auth.uid()') IS NOT NULL THEN
+        IF {members} AND to_regprocedure('auth.uid()') IS NOT NULL THEN
             GRANT SELECT ON {table} TO authenticated;
             CREATE POLICY {table}_of_member ON {table} FOR SELECT TO authenticated
                 USING ({column} IN (SELECT members.merchant_id FROM members

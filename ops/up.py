@@ -120,7 +120,6 @@ def _environment(home: Path, port: int, flower_port: int, servers: Mapping[str, 
     ours = {
         **kept_secrets(home),
         "STORAGE_FOLDER": str(files),
-        "PUBLIC_URL": api_url,
         "FLOWER_URL": f"http://{LOOPBACK}:{flower_port}",
         "PYTHONUNBUFFERED": "1",
     }

@@ -68,6 +68,7 @@ class LedgerWriter:
         self._claims: list[_ClaimRequest] = []
         self._endings: list[tuple[Run, Ending]] = []
         self._unring: list[UUID] = []
+        self._asked: set[UUID] = set()  # claims on their way
         self._wake = threading.Condition()
         threading.Thread(target=self._write_for_ever, name="ledger-writer", daemon=True).start()
         threading.Thread(target=self._keep_for_ever, name="ledger-keeper", daemon=True).start()
@@ -81,10 +82,11 @@ class LedgerWriter:
                 self._unring.append(id_)
                 self._wake.notify()
             return None
-        if id_ in self.held:
-            return None  # a second bell for what this process is doing already
         request = _ClaimRequest(id_)
         with self._wake:
+            if id_ in self.held or id_ in self._asked:
+                return None  # a second bell for what this process is doing already
+            self._asked.add(id_)
             self._claims.append(request)
             self._wake.notify()
         request.answered.acquire()
@@ -130,16 +132,19 @@ class LedgerWriter:
                 connection = connection or db.open_connection(self.settings)
                 self._write(connection, claims, endings, unring)
                 wrote, pause = time.monotonic(), 0.05
-            except psycopg.Error as error:
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 _close(connection)
                 connection = None
                 logger.warning("ledger write failed, trying again: %s", error)
-                with self._wake:
-                    self._claims[:0] = claims
-                    self._endings[:0] = endings
-                    self._unring[:0] = unring
+                self._put_back(claims, endings, unring)
                 time.sleep(pause)
                 pause = min(pause * 2, 2.0)
+            except (psycopg.Error, UnicodeError) as error:
+                _close(connection)
+                connection = None
+                logger.error("the ledger refuses one of %d endings, writing them singly: %s", len(endings), error)
+                self._put_back(claims, [], unring)
+                self._write_singly(endings)
             except BaseException:
                 logger.exception("ledger writer stopped; the process ends so that its jobs are rescued")
                 os._exit(70)
@@ -171,7 +176,37 @@ class LedgerWriter:
             if claim is not None:
                 self.held[claim.id] = Run(claim)
                 request.claim = claim
+            with self._wake:
+                self._asked.discard(request.id)
             request.answered.release()
+
+    def _put_back(self, claims: list[_ClaimRequest], endings: list[tuple[Run, Ending]], unring: list[UUID]) -> None:
+        with self._wake:
+            self._claims[:0] = claims
+            self._endings[:0] = endings
+            self._unring[:0] = unring
+
+    def _write_singly(self, endings: list[tuple[Run, Ending]]) -> None:
+        """One at a time, so that what cannot be stored fails its own job and no other."""
+        left = list(endings)
+        try:
+            with db.open_connection(self.settings) as connection:
+                while left:
+                    run, ending = left[0]
+                    for candidate in (ending, _unstorable(ending)):
+                        try:
+                            ledger.claim_and_finish(
+                                connection, claim=[], finish=[candidate], worker=self.worker, lease_seconds=1
+                            )
+                            break
+                        except (psycopg.DataError, UnicodeError) as error:
+                            logger.error("the ending of job %s cannot be stored: %s", run.id, error)
+                            connection.rollback()
+                    self._forget(run)  # at worst its lease runs out
+                    left.pop(0)
+        except psycopg.Error as error:
+            logger.warning("ledger write failed, trying again: %s", error)
+            self._put_back([], left, [])
 
     def _forget(self, run: Run) -> None:
         if self.held.get(run.id) is run:  # a later attempt of the same job may have taken its place
@@ -193,19 +228,22 @@ class LedgerWriter:
                 self._drain(runs, late=now > drain_until)
             if not runs:
                 continue
-            try:
-                connection = connection or db.open_connection(self.settings)
-                self._report_progress(connection, runs)
-                if now - looked >= self.settings.heartbeat_seconds:
-                    looked = now
-                    self._bring_cancel_requests(connection)
-                if now - renewed >= self.settings.lease_seconds / 3:
-                    renewed = now
-                    self._renew_leases(connection, now)
-            except psycopg.Error as error:
-                _close(connection)
-                connection = None
-                logger.warning("heartbeat failed, trying again: %s", error)
+            steps: list[Callable[[Connection], None]] = []
+            if now - renewed >= self.settings.lease_seconds / 3:
+                renewed = now
+                steps.append(self._renew_leases)  # first: nothing else may cost a job its lease
+            if now - looked >= self.settings.heartbeat_seconds:
+                looked = now
+                steps.append(self._bring_cancel_requests)
+            steps.append(self._report_progress)
+            for step in steps:
+                try:
+                    connection = connection or db.open_connection(self.settings)
+                    step(connection)
+                except Exception as error:
+                    _close(connection)
+                    connection = None
+                    logger.warning("heartbeat failed, trying again: %s", error)
 
     def _enforce_deadlines(self, runs: list[Run], now: float) -> None:
         """End, in the ledger, what is past its deadline and comes to no checkpoint. Its late result will be refused."""
@@ -231,9 +269,9 @@ class LedgerWriter:
         logger.warning("drain time is over, %d jobs put back unfinished", len(runs))
         os._exit(0)
 
-    def _report_progress(self, connection: Connection, runs: list[Run]) -> None:
+    def _report_progress(self, connection: Connection) -> None:
         rows = []
-        for run in runs:
+        for run in list(self.held.values()):
             report, run.progress_report = run.progress_report, None
             if report is not None:
                 rows.append((run.id, run.claim.claims, *report))
@@ -246,7 +284,8 @@ class LedgerWriter:
             if run is not None:
                 run.stop(Cancel())
 
-    def _renew_leases(self, connection: Connection, now: float) -> None:
+    def _renew_leases(self, connection: Connection) -> None:
+        now = time.monotonic()
         held = {run.id: run.claim.claims for run in list(self.held.values()) if now - run.started > 1}
         if not held:
             return
@@ -255,6 +294,13 @@ class LedgerWriter:
             run = self.held.get(id_)
             if id_ not in ours and run is not None and run.claim.claims == claims and not run.ended:
                 run.stop(None)
+
+
+def _unstorable(ending: Ending) -> Ending:
+    return Ending(
+        ending.id, ending.claims, "failed", "failed", error_code="result_invalid",
+        error_message="What the job returned cannot be stored.", error_fingerprint="result_invalid",
+    )  # fmt: skip
 
 
 def _close(connection: Connection | None) -> None:

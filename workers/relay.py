@@ -37,8 +37,9 @@ WINDOW_SECONDS = 0.3  # how much work, at the pace of late, may be rung ahead
 MIN_WINDOW, MAX_WINDOW = 8, 2000
 
 # name → seconds between two runs
-UPKEEP = {"rescue": 1.0, "settle": 0.25, "again": 2.0, "paused": 1.0, "stats": 5.0, "forget": 60.0, "alive": 10.0}
+UPKEEP = {"rescue": 1.0, "settle": 0.25, "again": 2.0, "paused": 1.0, "stats": 5.0, "forget": 15.0, "alive": 10.0}
 PING_EVERY = 20.0
+FORGET = 1000  # jobs deleted in one transaction
 
 
 class Pace:
@@ -88,8 +89,10 @@ class Relay:
             try:
                 self._pass()
                 pause = 0.1
-            except psycopg.Error as error:
-                logger.warning("database away, trying again: %s", error)
+            except Exception as error:
+                # A relay that dies of one bad row is a relay that is away for all the others.
+                known = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+                logger.warning("the relay stumbled, trying again: %s", error, exc_info=not known)
                 self._drop_connections()
                 self.stopping.wait(pause)
                 pause = min(pause * 2, 2.0)
@@ -102,7 +105,8 @@ class Relay:
                 self.listener = db.open_connection(self.settings)
                 self.listener.execute("LISTEN shopopti_jobs")
         began = time.monotonic()
-        waiting = dispatch.queues_with_work(self.connection)
+        # A queue of a newer release is left to that release's relay.
+        waiting = [queue for queue in dispatch.queues_with_work(self.connection) if queue in self.pace]
         for queue in waiting:
             self._fill(self.connection, queue)
         promoted = self._upkeep(self.connection, began)
@@ -174,7 +178,10 @@ class Relay:
         stats.roll_up(connection)
 
     def _forget(self, connection: Connection) -> None:
-        dispatch.forget(connection, days=self.settings.retention_days)
+        began = time.monotonic()
+        while dispatch.forget(connection, days=self.settings.retention_days, limit=FORGET) == FORGET:
+            if time.monotonic() - began > 2:
+                break  # the bells come first; the rest goes in a minute
 
     def _alive(self, connection: Connection) -> None:
         processes.seen(connection, id_=self.id, role="relay", queues=[], lag_seconds=self.lag)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from services.core.db import forget_engine
 from services.core.log import bind, configure_logging
 from services.core.settings import get_settings
-from services.jobs.enqueue import encode
+from services.jobs.enqueue import encode, storable
 from services.jobs.kinds import KINDS
 from services.jobs.ledger import Ending
 from services.jobs.outcomes import (
@@ -113,7 +113,7 @@ def _with_error(ending: Ending, code: str, message: str, fingerprint: str | None
         ending.reason,
         delay=ending.delay,
         error_code=code,
-        error_message=message.replace("\x00", "")[:2000],
+        error_message=storable(message),
         error_fingerprint=fingerprint or fingerprint_of(code, message),
     )
 

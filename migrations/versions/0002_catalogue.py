@@ -193,7 +193,7 @@ def upgrade() -> None:
     op.execute(IMPORTS)
     op.execute(CASCADES)
     for table in TENANT_TABLES:
-        op.execute(tenant_table(table))
+        op.execute(tenant_table(table, shown_to_members=not table.startswith("import")))
 
 
 def downgrade() -> None:

@@ -120,11 +120,3 @@ def open_connection(settings: Settings, *, autocommit: bool = True) -> psycopg.C
     """A plain psycopg connection outside the pool, for the loops that keep one for life (relay, ledger writer)."""
     url = settings.database_url.replace("postgresql+psycopg://", "postgresql://", 1)
     return psycopg.connect(url, autocommit=autocommit, application_name="shopopti", **connect_args(settings))
-
-
-@contextlib.contextmanager
-def ledger_transaction(connection: psycopg.Connection[tuple[Any, ...]]) -> Iterator[None]:
-    """One transaction of the ledger role on a kept connection. Statements inside are pipelined by the caller."""
-    with connection.transaction():
-        connection.execute("SELECT set_config('role', 'shopopti_ledger', true)")
-        yield

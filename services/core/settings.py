@@ -10,7 +10,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 class Settings(BaseSettings):
     """The environment, parsed and checked. A process that cannot run with it stops here, with the reason."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # the input is a secret as often as not
+    )
 
     environment: Literal["development", "production"] = "development"
 
@@ -23,7 +28,6 @@ class Settings(BaseSettings):
 
     # Callers. SUPABASE_URL gives issuer and JWKS; JWT_SECRET verifies legacy HS256 tokens.
     supabase_url: str | None = None
-    supabase_key: SecretStr | None = None
     supabase_service_role_key: SecretStr | None = None
     jwt_secret: SecretStr | None = None
     jwt_audience: str = "authenticated"
@@ -37,7 +41,6 @@ class Settings(BaseSettings):
     max_body_bytes: int = 1_000_000
     max_upload_bytes: int = 200_000_000
     metrics_token: SecretStr | None = None  # when set, GET /metrics asks for it
-    public_url: str = "http://127.0.0.1:8000"
 
     # Files: a folder on one machine, a Supabase Storage bucket in production.
     storage_folder: str | None = None
@@ -55,7 +58,6 @@ class Settings(BaseSettings):
 
     # The outside.
     allow_private_addresses: bool = False  # tests only: lets the guarded client reach loopback
-    mock_mode: Literal["auto", "true", "false"] = "auto"
 
     @field_validator("cors_origins", "rate_limits", "encryption_keys", "extra_task_modules", mode="before")
     @classmethod

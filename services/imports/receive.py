@@ -175,8 +175,9 @@ def status_url(import_id: UUID | None) -> str:
 
 
 def _split_secret(url: str | None) -> tuple[str | None, str | None]:
-    """A URL as it may be shown, and encrypted as a whole when it names a user."""
-    if url is None or not urlsplit(url).username:
+    """A URL as it may be shown, and encrypted as a whole when it has a user or a query: suppliers put keys there."""
+    parts = urlsplit(url or "")
+    if url is None or not (parts.username or parts.query):
         return url, None
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), encrypt(url)
+    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="…" if parts.query else "")
+    return urlunsplit(shown), encrypt(url)

@@ -79,6 +79,17 @@ UPDATE jobs SET state = 'waiting', reason = 'retry_requested', ended_at = NULL, 
 WHERE id = :id AND state IN ('succeeded', 'failed', 'cancelled')
 """)
 
+# A child that gets another life takes its ended parent back to waiting: no parent is over before its children are.
+# What a parent failed of by itself it keeps.
+_LIFT_PARENTS = text("""
+UPDATE jobs SET state = 'waiting', reason = 'child_retried', ended_at = NULL, cancel_requested_at = NULL,
+    error_code = CASE WHEN error_code <> 'children_failed' THEN error_code END,
+    error_message = CASE WHEN error_code <> 'children_failed' THEN error_message END,
+    error_fingerprint = CASE WHEN error_code <> 'children_failed' THEN error_fingerprint END
+WHERE id IN (SELECT child.parent_id FROM jobs child WHERE child.id = ANY(:ids) AND child.state = 'queued')
+  AND state IN ('succeeded', 'failed', 'cancelled')
+""")
+
 
 def cancel_job(session: Session, id_: UUID) -> Job:
     """Cancel a job and its children: at once where it waits, at the next checkpoint where it runs.
@@ -111,7 +122,7 @@ def retry_job(session: Session, id_: UUID) -> Job:
     job = get_job(session, id_)
     unfinished = select(Job.id).where(Job.parent_id == id_, Job.state.in_(("failed", "cancelled")))
     children = list(session.scalars(unfinished)) if job.ended_at is not None else []
-    own_failure = job.state == "failed" and job.reason != "children_failed"
+    own_failure = job.state == "failed" and job.error_code != "children_failed"
     try:
         if children and not own_failure:
             session.execute(_WAIT_AGAIN, {"id": id_})
@@ -120,6 +131,7 @@ def retry_job(session: Session, id_: UUID) -> Job:
             raise JobNotRetryable(f"{JobNotRetryable.__doc__} This one is {job.state}.", state=job.state)
         elif not session.scalars(_AGAIN, {"ids": [id_]}).all():
             raise JobAlreadyActive()
+        session.execute(_LIFT_PARENTS, {"ids": [id_]})
     except IntegrityError as error:
         raise JobAlreadyActive() from error
     session.refresh(job)
@@ -149,6 +161,7 @@ def bulk_retry(session: Session, matching: JobFilter, *, dry_run: bool) -> dict[
             retry_job(session, parent)
     try:
         session.execute(_AGAIN, {"ids": ids})
+        session.execute(_LIFT_PARENTS, {"ids": ids})
     except IntegrityError as error:
         raise JobAlreadyActive from error
     still = select(func.count()).where(Job.id == given, Job.state.not_in(("failed", "cancelled")))

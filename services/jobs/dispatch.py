@@ -51,7 +51,13 @@ WHERE queue = %(queue)s AND state = 'queued' AND rung_at IS NULL AND merchant_id
 ORDER BY merchant_id LIMIT 1
 """
 
-# Fair dispatch, in words: take the queue's row, so that one relay fills it at a time. From the merchant after the
+# One relay fills a queue at a time. The lock is a statement of its own: what the next one sees was committed before.
+_TAKE_TURN = """
+SELECT set_config('shopopti.turn', coalesce((
+    SELECT name FROM queues WHERE name = %s AND paused_at IS NULL FOR NO KEY UPDATE SKIP LOCKED), ''), true)
+"""
+
+# Fair dispatch, in words: from the merchant after the
 # last one served, walk round the merchants that have waiting jobs (a loose index scan: one probe per merchant, never
 # a scan of their backlogs). Give each a share of the free room, bounded by what its cap leaves; take its best jobs;
 # interleave, so that everybody's first comes before anybody's second; stop when the room is full.
@@ -59,7 +65,7 @@ _RING = f"""
 WITH RECURSIVE
 turn AS (
     SELECT name, coalesce(last_merchant_id, '{NOBODY}') AS last, coalesce(merchant_cap, %(cap)s) AS cap, max_running
-    FROM queues WHERE name = %(queue)s AND paused_at IS NULL FOR NO KEY UPDATE SKIP LOCKED
+    FROM queues WHERE name = current_setting('shopopti.turn', true)
 ),
 flight AS (
     SELECT merchant_id, count(*) AS jobs, count(*) FILTER (WHERE state = 'queued') AS rung
@@ -137,13 +143,17 @@ WHERE id IN (SELECT jobs.id FROM jobs JOIN queues ON queues.name = jobs.queue
 
 # The lease, not the worker's row or the job's age, says that an attempt is over: a job without a timeout is never
 # rescued while its process renews, and there is no page of long jobs for a stuck one to hide behind.
+# As at any end, a parent first waits for its children.
 _RESCUE = """
 UPDATE jobs SET
-    state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-                 WHEN attempt >= max_attempts THEN 'failed' ELSE 'queued' END,
+    state = CASE WHEN cancel_requested_at IS NULL AND attempt < max_attempts THEN 'queued'
+                 WHEN EXISTS (SELECT FROM jobs child WHERE child.parent_id = jobs.id) THEN 'waiting'
+                 WHEN cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE 'failed' END,
     reason = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancel_requested'
                   WHEN attempt >= max_attempts THEN 'poisoned' ELSE 'rescued' END,
-    ended_at = CASE WHEN cancel_requested_at IS NOT NULL OR attempt >= max_attempts THEN clock_timestamp() END,
+    ended_at = CASE WHEN (cancel_requested_at IS NOT NULL OR attempt >= max_attempts)
+                     AND NOT EXISTS (SELECT FROM jobs child WHERE child.parent_id = jobs.id)
+                    THEN clock_timestamp() END,
     queued_at = clock_timestamp(), lease_until = NULL, rung_at = NULL,
     error_code = CASE WHEN cancel_requested_at IS NOT NULL THEN NULL
                       WHEN attempt >= max_attempts THEN 'poisoned' ELSE 'worker_lost' END,
@@ -152,6 +162,20 @@ UPDATE jobs SET
     error_fingerprint = CASE WHEN cancel_requested_at IS NULL AND attempt >= max_attempts THEN 'poisoned' END
 WHERE id IN (SELECT id FROM jobs WHERE rung_at IS NOT NULL AND state = 'running' AND lease_until < clock_timestamp()
              LIMIT %s FOR NO KEY UPDATE SKIP LOCKED)
+"""
+
+# A cancelled parent may have gone on and asked for children after the request: they are cancelled like the others.
+_CANCEL_LATE_CHILDREN = """
+UPDATE jobs SET
+    cancel_requested_at = clock_timestamp(),
+    state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
+    reason = CASE WHEN state = 'running' THEN reason ELSE 'cancel_requested' END,
+    ended_at = CASE WHEN state <> 'running' THEN clock_timestamp() END,
+    rung_at = CASE WHEN state = 'running' THEN rung_at END
+WHERE id IN (SELECT c.id FROM jobs p JOIN jobs c ON c.parent_id = p.id
+             WHERE p.state = 'waiting' AND p.cancel_requested_at IS NOT NULL
+               AND c.state IN ('scheduled', 'queued', 'running') AND c.cancel_requested_at IS NULL
+             LIMIT %s FOR NO KEY UPDATE OF c SKIP LOCKED)
 """
 
 # A parent ends once all its children have, with its own error if it had one. Some succeeded: so did the parent,
@@ -180,7 +204,8 @@ UPDATE jobs SET
     state = verdict.state,
     reason = CASE WHEN verdict.state = 'succeeded' AND verdict.failed + verdict.cancelled > 0 THEN 'partly_done'
                   WHEN verdict.state = 'succeeded' THEN 'done'
-                  WHEN verdict.state = 'cancelled' THEN 'cancel_requested' ELSE 'children_failed' END,
+                  WHEN verdict.state = 'cancelled' THEN 'cancel_requested'
+                  WHEN jobs.error_code <> 'children_failed' THEN 'failed' ELSE 'children_failed' END,
     error_code = CASE WHEN verdict.state = 'failed' THEN coalesce(jobs.error_code, 'children_failed') END,
     error_message = CASE WHEN verdict.state = 'failed'
         THEN coalesce(jobs.error_message, 'All ' || verdict.failed || ' child jobs failed.') END,
@@ -200,8 +225,9 @@ WITH gone AS (
           AND NOT EXISTS (SELECT FROM jobs p WHERE p.id = j.parent_id AND p.ended_at IS NULL)
         ORDER BY j.ended_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
     RETURNING id
-)
-DELETE FROM job_events USING gone WHERE job_events.job_id = gone.id
+),
+events AS (DELETE FROM job_events USING gone WHERE job_events.job_id = gone.id)
+SELECT id FROM gone
 """
 
 _FORGET_KEYS = """
@@ -243,6 +269,7 @@ def ring(connection: Connection, queue: str, *, window: int, cap: int) -> list[D
     with connection.pipeline():
         begin(connection)
         connection.execute("SET LOCAL synchronous_commit = off")  # a bell forgotten in a crash is rung again
+        connection.execute(_TAKE_TURN, (queue,))
         rows = connection.execute(_RING, {"queue": queue, "window": window, "cap": cap})
         connection.execute("COMMIT")
     return [Doorbell(*row) for row in rows.fetchall()]
@@ -269,13 +296,17 @@ def rescue(connection: Connection, *, limit: int = 500) -> int:
 
 def settle_parents(connection: Connection, *, limit: int = 500) -> int:
     """End the parents whose children have all ended. Returns how many."""
+    _run(connection, _CANCEL_LATE_CHILDREN, (limit,))
     return _run(connection, _SETTLE, (limit,))
 
 
 def forget(connection: Connection, *, days: int, limit: int = 1000) -> int:
-    """Delete jobs that ended long ago, with their timelines, and expired idempotency keys. Returns events deleted."""
-    _run(connection, _FORGET_KEYS, (limit,))
-    return _run(connection, _FORGET, {"days": days, "limit": limit})
+    """Delete up to `limit` jobs that ended long ago, with their timelines, and expired idempotency keys.
+
+    Returns how many rows of the fuller of the two went: when that is `limit`, there may be more.
+    """
+    keys = _run(connection, _FORGET_KEYS, (limit,))
+    return max(keys, _run(connection, _FORGET, {"days": days, "limit": limit}))
 
 
 def _run(connection: Connection, statement: str, arguments: "tuple[object, ...] | dict[str, object]") -> int:

@@ -1,6 +1,7 @@
 """Asking for work: a row in the caller's transaction. The commit makes it so; no broker is touched."""
 
 import json
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -108,5 +109,22 @@ def enqueue_many(
 
 
 def encode(document: dict[str, Any] | None) -> str | None:
-    """JSON text of a result, or None."""
-    return None if document is None else json.dumps(document, default=str)
+    """JSON text of a result that Postgres takes, or None."""
+    return None if document is None else json.dumps(_storable(document), default=str)
+
+
+def storable(text: str, *, length: int = 2000) -> str:
+    """The text without what Postgres refuses (NUL, lone surrogates), cut to `length`."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:length]
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value, length=1_000_000)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {storable(str(key)): _storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_storable(item) for item in value]
+    return value

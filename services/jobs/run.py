@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.core import db
-from services.jobs.enqueue import encode
+from services.jobs.enqueue import encode, storable
 from services.jobs.ledger import FINISH, Claim, Connection, Ending, finish_arguments
 from services.jobs.outcomes import Cancel, Outcome, Retry, Snooze, Stopped
 
@@ -37,7 +37,7 @@ class Run:
 
     def progress(self, done: int, total: int | None = None, note: str | None = None) -> None:
         """Report how far the work is, and stop here if it should. Cheap: written at most twice a second."""
-        self.progress_report = (done, total, note)
+        self.progress_report = (done, total, None if note is None else storable(note, length=500))
         self.checkpoint()
 
     def checkpoint(self) -> None:

@@ -203,3 +203,11 @@ def test_the_documentation_is_there_and_whole(probe):
     assert "Problem" in document["components"]["schemas"]
     for path in ("/api/docs", "/api/redoc"):
         assert probe.get(path).status_code == 200
+
+
+def test_a_parameter_that_does_not_exist_is_refused_by_name(client):
+    for address in ("/api/v1/jobs?state=failed", "/api/v1/products?brandd=x", "/api/v1/schedules?enabled=1"):
+        answer = client.get(address)
+        assert answer.status_code == 422, address
+        assert answer.json()["code"] == "unknown_parameter"
+        assert answer.json()["param"] == address.partition("?")[2].partition("=")[0]

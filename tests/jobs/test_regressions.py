@@ -3,15 +3,19 @@ bad arguments, false alarms and cut connections in tests/workers, unique states 
 test_dispatch, daylight saving in test_schedules.
 """
 
+import threading
 from uuid import UUID
 
 import psycopg
 import pytest
 
 from services.core import db
+from services.core.settings import get_settings
 from services.jobs import dispatch, enqueue_many
 from services.jobs import ledger as ledger_module
+from services.jobs.control import bulk_retry, cancel_job
 from services.jobs.ledger import Connection, Ending
+from services.jobs.queries import JobFilter
 from tests.jobs.conftest import TestOther, TestWork, claim, finish, owner, put, ring_all, row, start
 
 
@@ -77,3 +81,82 @@ def test_a_parent_is_not_settled_twice_by_two_relays(ledger: Connection, merchan
         assert dispatch.settle_parents(ledger) == 0  # in other hands, left alone
         other.execute("COMMIT")
     assert dispatch.settle_parents(ledger) + dispatch.settle_parents(ledger) == 1
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_parent_that_dies_for_good_still_waits_for_its_children(
+    ledger: Connection, merchant: UUID, cancelled: bool
+) -> None:
+    parent = put(merchant)
+    with owner() as connection:
+        connection.execute("UPDATE jobs SET max_attempts = 1 WHERE id = %s", (parent,))
+    start(ledger, parent, lease=-1)
+    with db.transaction(merchant_id=merchant) as session:
+        [child] = enqueue_many(session, [TestWork()], merchant_id=merchant, parent_id=parent)
+    if cancelled:
+        with owner() as connection:
+            connection.execute("UPDATE jobs SET cancel_requested_at = now() WHERE id = %s", (parent,))
+    dispatch.rescue(ledger)
+    assert row(parent, "state", "ended_at") == ("waiting", None)
+    if not cancelled:
+        [running] = start(ledger, child)
+        finish(ledger, Ending(child, running.claims, "succeeded", "done"))
+    dispatch.settle_parents(ledger)
+    dispatch.settle_parents(ledger)
+    assert row(parent, "state") == (("cancelled",) if cancelled else ("failed",))
+    assert row(child, "state") == (("cancelled",) if cancelled else ("succeeded",))
+
+
+def test_children_made_after_the_cancellation_are_cancelled_too(ledger: Connection, merchant: UUID) -> None:
+    parent = put(merchant)
+    [claimed] = start(ledger, parent)
+    with db.transaction(merchant_id=merchant) as session:
+        cancel_job(session, parent)
+    with db.transaction(merchant_id=merchant) as session:
+        [late] = enqueue_many(session, [TestWork()], merchant_id=merchant, parent_id=parent)
+    finish(ledger, Ending(parent, claimed.claims, "succeeded", "done"))
+    dispatch.settle_parents(ledger)
+    dispatch.settle_parents(ledger)
+    assert (row(late, "state"), row(parent, "state")) == (("cancelled",), ("cancelled",))
+
+
+def test_a_retried_child_takes_its_ended_parent_back_to_waiting(ledger: Connection, merchant: UUID) -> None:
+    parent = put(merchant)
+    [claimed] = start(ledger, parent)
+    with db.transaction(merchant_id=merchant) as session:
+        [child] = enqueue_many(session, [TestWork()], merchant_id=merchant, parent_id=parent)
+    finish(ledger, Ending(parent, claimed.claims, "succeeded", "done"))
+    [running] = start(ledger, child)
+    finish(ledger, Ending(child, running.claims, "failed", "failed", error_code="x", error_fingerprint="f"))
+    dispatch.settle_parents(ledger)
+    assert row(parent, "state") == ("failed",)
+    with db.transaction(merchant_id=merchant) as session:
+        bulk_retry(session, JobFilter(error_fingerprint="f"), dry_run=False)
+    assert (row(parent, "state", "error_code"), row(child, "state")) == (("waiting", None), ("queued",))
+    [running] = start(ledger, child)
+    finish(ledger, Ending(child, running.claims, "succeeded", "done"))
+    dispatch.settle_parents(ledger)
+    assert row(parent, "state", "reason") == ("succeeded", "done")
+
+
+def test_relays_in_a_race_never_overshoot_a_cap(merchant: UUID) -> None:
+    with db.transaction(merchant_id=merchant) as session:
+        enqueue_many(session, [TestWork(n=n) for n in range(300)], merchant_id=merchant)
+    over: list[int] = []
+
+    def relay() -> None:
+        with db.open_connection(get_settings()) as connection:
+            for _ in range(25):
+                bells = dispatch.ring(connection, "sync", window=100, cap=2)
+                in_flight = connection.execute("SELECT count(*) FROM jobs WHERE rung_at IS NOT NULL").fetchone()
+                over.append(int(str(in_flight[0] if in_flight else 0)))
+                for claimed in claim(connection, *(bell.id for bell in bells)):
+                    finish(connection, Ending(claimed.id, claimed.claims, "succeeded", "done"))
+
+    threads = [threading.Thread(target=relay) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert max(over) <= 2
+    assert len(over) == 75

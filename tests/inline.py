@@ -1,7 +1,6 @@
 """A worker in the test's own thread: rings, claims, performs and ends one job as runner and relay would."""
 
 import atexit
-import functools
 import json
 import threading
 from collections.abc import Callable, Sequence
@@ -31,12 +30,15 @@ def handler_of(kind: str) -> Any:
 _ledger = threading.Lock()
 
 
-@functools.cache
+_kept: list[ledger.Connection] = []
+
+
 def connection() -> ledger.Connection:
-    """One connection for the ledger's own statements, kept for the whole run."""
-    opened = db.open_connection(get_settings())
-    atexit.register(opened.close)
-    return opened
+    """A connection for the ledger's own statements, kept until a test cuts it."""
+    if not _kept or _kept[0].closed:
+        _kept[:] = [db.open_connection(get_settings())]
+        atexit.register(_kept[0].close)
+    return _kept[0]
 
 
 def write(*, claim: Sequence[UUID] = (), finish: Sequence[Ending] = ()) -> list[Claim]:

@@ -28,7 +28,7 @@ END $$;
 
 CATALOGUE = """
 CREATE TABLE products (
-    id uuid NOT NULL,
+    id uuid NOT NULL CONSTRAINT products_pkey PRIMARY KEY,
     merchant_id uuid NOT NULL,
     source text NOT NULL,
     key text COLLATE "C" NOT NULL,
@@ -46,13 +46,16 @@ CREATE TABLE products (
     updated_at timestamptz NOT NULL DEFAULT now(),
     search tsvector NOT NULL GENERATED ALWAYS AS
         (product_search(merchant_id, title, brand, category, tags)) STORED,
-    CONSTRAINT products_pkey PRIMARY KEY (merchant_id, id),
     CONSTRAINT products_merchant_id_source_key_key UNIQUE (merchant_id, source, key)
 );
+-- For lists, which say version > 0 to be let in. It holds for every row: the condition only keeps the index out of the
+-- merge's look-ups, where the planner would take it for as good as the unique one whenever it knows the merchant as
+-- small, and read all of a large one's rows for each draft.
+CREATE INDEX products_list_idx ON products (merchant_id, id) WHERE version > 0;
 CREATE INDEX products_search_idx ON products USING gin (search);
 
 CREATE TABLE variants (
-    id uuid NOT NULL,
+    id uuid NOT NULL CONSTRAINT variants_pkey PRIMARY KEY,
     merchant_id uuid NOT NULL,
     product_id uuid NOT NULL,
     key text COLLATE "C" NOT NULL,
@@ -70,7 +73,6 @@ CREATE TABLE variants (
     version integer NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT variants_pkey PRIMARY KEY (merchant_id, id),
     CONSTRAINT variants_merchant_id_product_id_key_key UNIQUE (merchant_id, product_id, key)
 );
 CREATE INDEX variants_merchant_id_sku_idx ON variants (merchant_id, sku) WHERE sku IS NOT NULL;

@@ -92,9 +92,9 @@ def _http(made: Lab, table: Table, merchant_id: UUID, headers: dict[str, str]) -
 def _lists(made: Lab, table: Table, history: int) -> None:
     short, long = _new_caller(), _new_caller()
     latency.fill_history(made, short[0], 10_000)
-    small = latency.list_pages(made, short[1], 150)
+    small = latency.list_pages(made, short[1], 400)
     latency.fill_history(made, long[0], history)
-    large = latency.list_pages(made, long[1], 150)
+    large = latency.list_pages(made, long[1], 400)
     for name in small:
         few, many = (1000 * latency.percentile(found[name], 0.99) for found in (small, large))
         table.add(

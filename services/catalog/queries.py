@@ -75,7 +75,8 @@ def variants_of(session: Session, product: Product) -> list[Variant]:
 
 def _select(matching: ProductFilter, *, merchant_id: UUID) -> Select[Product]:
     # The merchant is said again although the policy says it: a constant lets the planner choose the index by itself.
-    statement = select(Product).where(Product.merchant_id == merchant_id)
+    # The version is that of every product: it opens the index that lists are read from.
+    statement = select(Product).where(Product.merchant_id == merchant_id, Product.version > 0)
     # Brand and category are words of the search too: its index finds them, and they need none of their own.
     for column, value in ((Product.brand, matching.brand), (Product.category, matching.category)):
         if value is not None:

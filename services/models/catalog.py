@@ -4,12 +4,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Computed, Index, Numeric, PrimaryKeyConstraint, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Computed, Index, Numeric, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.core.ids import new_id
-from services.models.base import Base, CreatedAt
+from services.models.base import Base, CreatedAt, Id
 
 # Twelve digits and six decimals: whatever a feed reader lets through is kept as it is, never rounded.
 Money = Numeric(18, 6)
@@ -22,15 +21,13 @@ class Product(Base):
     __tablename__ = "products"
     __table_args__ = (
         CheckConstraint("status IN ('active', 'draft', 'archived')", name="status"),
-        PrimaryKeyConstraint("merchant_id", "id"),
         UniqueConstraint("merchant_id", "source", "key"),
+        # The condition holds for every row; the migration says what it is for.
+        Index("products_list_idx", "merchant_id", "id", postgresql_where=text("version > 0")),
         Index("products_search_idx", "search", postgresql_using="gin"),
     )
 
-    # The ids are unique by themselves; the key of the table begins with the merchant so that it serves the lists too.
-    __mapper_args__ = {"primary_key": ["id"]}  # noqa: RUF012
-
-    id: Mapped[UUID] = mapped_column(default=new_id)
+    id: Mapped[Id]
     merchant_id: Mapped[UUID]  # deleted with the merchant by a trigger: a foreign key's check per row is not free
     source: Mapped[str]
     key: Mapped[str] = mapped_column(Key)
@@ -55,7 +52,6 @@ class Variant(Base):
 
     __tablename__ = "variants"
     __table_args__ = (
-        PrimaryKeyConstraint("merchant_id", "id"),
         UniqueConstraint("merchant_id", "product_id", "key"),
         Index("variants_merchant_id_sku_idx", "merchant_id", "sku", postgresql_where=text("sku IS NOT NULL")),
         Index(
@@ -63,9 +59,7 @@ class Variant(Base):
         ),
     )
 
-    __mapper_args__ = {"primary_key": ["id"]}  # noqa: RUF012  # as above
-
-    id: Mapped[UUID] = mapped_column(default=new_id)
+    id: Mapped[Id]
     merchant_id: Mapped[UUID]
     product_id: Mapped[UUID]  # deleted with the product by a trigger
     key: Mapped[str] = mapped_column(Key)

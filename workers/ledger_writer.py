@@ -32,7 +32,7 @@ _draining = mmap.mmap(-1, 1)
 DEADLINE_GRACE = 5.0  # seconds past its deadline that a job may take to reach a checkpoint
 PROGRESS_EVERY = 0.5
 # A process that wrote less than BUSY ago waits GATHER for others to join: a group of eight costs little more than one.
-BUSY, GATHER = 0.02, 0.008
+BUSY, GATHER = 0.02, 0.004
 
 
 def drain() -> None:
@@ -159,17 +159,29 @@ class LedgerWriter:
         if unring:
             ledger.unring(connection, unring)
             unring.clear()
-        if not claims and not endings:
-            return
+        # Claims first and by themselves: a thread waits for each, and they need not wait for the disk.
+        if claims:
+            self._answer(connection, claims)
+            claims.clear()
+        if endings:
+            ledger.claim_and_finish(
+                connection,
+                claim=[],
+                finish=[ending for _, ending in endings],
+                worker=self.worker,
+                lease_seconds=self.settings.lease_seconds,
+            )
+            for run, _ in endings:
+                self._forget(run)
+
+    def _answer(self, connection: Connection, claims: list[_ClaimRequest]) -> None:
         claimed, _ = ledger.claim_and_finish(
             connection,
             claim=[request.id for request in claims],
-            finish=[ending for _, ending in endings],
+            finish=[],
             worker=self.worker,
             lease_seconds=self.settings.lease_seconds,
         )
-        for run, _ in endings:
-            self._forget(run)
         won = {claim.id: claim for claim in claimed}
         for request in claims:
             claim = won.pop(request.id, None)  # two bells for one job: the first gets it

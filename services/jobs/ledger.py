@@ -129,6 +129,10 @@ def claim_and_finish(
     claimed = finished = None
     with connection.pipeline():
         begin(connection)
+        if not finish:
+            # A claim lost in a crash of the server is a job still queued; what the job itself commits comes after the
+            # claim in the log, and takes it along to disk.
+            connection.execute("SET LOCAL synchronous_commit = off")
         connection.execute(_LOCK, (ids,))
         if finish:
             finished = connection.execute(FINISH, finish_arguments(finish))

@@ -41,6 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
         raise
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes by their length: archives hold the time they were made, and every process must name a test the same."""
+    return f"{argname}{len(val)}" if isinstance(val, bytes) else None
+
+
 def pytest_unconfigure() -> None:
     """Drop the database and stop the servers."""
     _cleanup.close()

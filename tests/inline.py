@@ -3,8 +3,8 @@
 import atexit
 import json
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -13,7 +13,7 @@ from sqlalchemy import text
 from services.core import db
 from services.core.settings import get_settings
 from services.jobs import KINDS, ledger
-from services.jobs.ledger import Claim, Ending
+from services.jobs.ledger import Claim, Connection
 from services.jobs.run import Run
 from workers.runner import ending_of, perform
 
@@ -42,20 +42,17 @@ def connection() -> ledger.Connection:
     return _kept[0]
 
 
-def write(*, claim: Sequence[UUID] = (), finish: Sequence[Ending] = ()) -> list[Claim]:
-    """Claims and endings, from any thread: what the ledger writer does."""
+T = TypeVar("T")
+
+
+def write(ask: Callable[[Connection], T]) -> T:
+    """Ask the ledger, from any thread."""
     with _ledger:
-        for last in (False, True):
-            try:
-                claims, _ = ledger.claim_and_finish(
-                    connection(), claim=claim, finish=finish, worker=WORKER, lease_seconds=300
-                )
-                return claims
-            except psycopg.OperationalError:  # another test cut it; asking again is safe, as it is for the writer
-                connection().close()
-                if last:
-                    raise
-    raise AssertionError
+        try:
+            return ask(connection())
+        except psycopg.OperationalError:  # another test cut it; asking again is safe, as it is for the writer
+            connection().close()
+            return ask(connection())
 
 
 def claim(job_id: UUID) -> Claim:
@@ -68,7 +65,7 @@ def claim(job_id: UUID) -> Claim:
         session.execute(
             text("UPDATE jobs SET rung_at = clock_timestamp() WHERE id = :id AND state = 'queued'"), {"id": job_id}
         )
-    claims = write(claim=[job_id])
+    claims = write(lambda kept: ledger.claim(kept, [job_id], worker=WORKER, lease_seconds=300))
     assert claims, f"job {job_id} could not be claimed: {state_of(job_id)}"
     return claims[0]
 
@@ -95,7 +92,7 @@ def work(job_id: UUID, *, handler: Any = None, make_run: Callable[[Claim], Run] 
     assert run.claim.kind in KINDS
     outcome = perform(handler or handler_of(run.claim.kind), run)
     if outcome is not None:
-        write(finish=[ending_of(run, outcome)])
+        write(lambda kept: ledger.finish(kept, [ending_of(run, outcome)]))
     return state_of(job_id)
 
 

@@ -34,6 +34,7 @@ app.conf.update(
     task_acks_late=True,
     worker_prefetch_multiplier=1,
     worker_eta_task_limit=100,
+    worker_consumer="workers.consumer:Consumer",
     worker_max_tasks_per_child=500,
     worker_max_memory_per_child=400_000,
     worker_cancel_long_running_tasks_on_connection_loss=False,  # the lease, not the broker, says whose a job is
@@ -48,14 +49,14 @@ app.conf.update(
     broker_pool_acquire_timeout=10,
     broker_transport_options={
         "global_keyprefix": settings.redis_prefix,
-        "visibility_timeout": 24 * 3600,  # a redelivered bell would find the claim taken; spare the traffic
+        # A bell is noted in the worker's memory only. Should both be lost, the relay rings again; keeping unanswered
+        # bells in Redis as well cost four round trips a job and saved none.
+        "ack_emulation": False,
         "socket_timeout": 5,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
         "health_check_interval": 5,
         "retry_on_timeout": True,
-        "unacked_restore_interval": 30,
-        "unacked_restore_throttle": 1,
     },
     # Beat asks the schedules table; it keeps no file and no schedule of its own.
     beat_scheduler="workers.beat:LedgerScheduler",

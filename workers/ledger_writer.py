@@ -1,8 +1,9 @@
 """One per worker process: claims, endings, leases and progress of all its jobs, written in groups.
 
-Pool threads ask for a claim and wait; endings are handed over and the thread is free. The writer thread takes whatever
-has gathered and writes it in one transaction, so the busier the process, the fewer statements a job costs. The keeper
-thread renews leases, brings back cancel requests, writes progress and enforces deadlines.
+Pool threads ask for a claim and wait; endings are handed over and the thread is free. Two lanes, one for claims and one
+for endings, each take whatever has gathered and write it in one transaction, so the busier the process, the fewer
+statements a job costs. The keeper thread renews leases, brings back cancel requests, writes progress and enforces
+deadlines.
 """
 
 import logging
@@ -12,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Generic, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -31,8 +33,10 @@ _draining = mmap.mmap(-1, 1)
 
 DEADLINE_GRACE = 5.0  # seconds past its deadline that a job may take to reach a checkpoint
 PROGRESS_EVERY = 0.5
-# A process that wrote less than BUSY ago waits GATHER for others to join: a group of eight costs little more than one.
-BUSY, GATHER = 0.02, 0.004
+# A lane that wrote less than BUSY ago waits a moment for others to join: a group of eight costs little more than one.
+BUSY, GATHER_CLAIMS, GATHER_ENDINGS = 0.02, 0.003, 0.01
+
+Item = TypeVar("Item")
 
 
 def drain() -> None:
@@ -45,13 +49,83 @@ def draining() -> bool:
     return _draining[0] == 1
 
 
+class _Lane(Generic[Item]):
+    """A thread with a connection of its own that writes whatever has gathered in one transaction.
+
+    `write` removes from the list what is settled; what is left when the connection fails is written again. `refused`
+    gets the rest when the database is there and will not take it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        name: str,
+        gather: float,
+        write: Callable[[Connection, list[Item]], None],
+        refused: Callable[[list[Item]], None],
+    ) -> None:
+        self._settings, self._gather, self._write, self._refused = settings, gather, write, refused
+        self._waiting: list[Item] = []
+        self._ready = threading.Condition()
+        threading.Thread(target=self._run, name=f"ledger-{name}", daemon=True).start()
+
+    def put(self, item: Item) -> None:
+        """Hand over one item; it is written within milliseconds of the database being there."""
+        with self._ready:
+            self._waiting.append(item)
+            self._ready.notify()
+
+    def put_back(self, items: list[Item]) -> None:
+        """To the front, to be written first."""
+        with self._ready:
+            self._waiting[:0] = items
+            self._ready.notify()
+
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._waiting
+
+    def _run(self) -> None:
+        connection: Connection | None = None
+        pause, wrote = 0.05, 0.0
+        while True:
+            with self._ready:
+                while not self._waiting:
+                    self._ready.wait()
+            if time.monotonic() - wrote < BUSY:
+                time.sleep(self._gather)
+            with self._ready:
+                items, self._waiting = self._waiting, []
+            try:
+                connection = connection or db.open_connection(self._settings)
+                self._write(connection, items)
+                wrote, pause = time.monotonic(), 0.05
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                _close(connection)
+                connection = None
+                logger.warning("ledger write failed, trying again: %s", error)
+                self.put_back(items)
+                time.sleep(pause)
+                pause = min(pause * 2, 2.0)
+            except (psycopg.Error, UnicodeError) as error:
+                _close(connection)
+                connection = None
+                logger.error("the ledger refuses one of %d: %s", len(items), error)
+                self._refused(items)
+            except BaseException:
+                logger.exception("ledger writer stopped; the process ends so that its jobs are rescued")
+                os._exit(70)
+
+
 class _ClaimRequest:
-    """A pool thread waiting for the answer to its bell."""
+    """A pool thread waiting for the answer to its bell; or, while draining, a bell to be given back."""
 
-    __slots__ = ("answered", "claim", "id")
+    __slots__ = ("answered", "claim", "id", "wanted")
 
-    def __init__(self, id_: UUID) -> None:
+    def __init__(self, id_: UUID, *, wanted: bool = True) -> None:
         self.id = id_
+        self.wanted = wanted
         self.claim: Claim | None = None
         self.answered = threading.Lock()  # the cheapest one-shot signal there is
         self.answered.acquire()
@@ -65,12 +139,15 @@ class LedgerWriter:
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{str(new_id())[-8:]}"
         self.held: dict[UUID, Run] = {}
         self._ending_of_timeout = ending_of_timeout
-        self._claims: list[_ClaimRequest] = []
-        self._endings: list[tuple[Run, Ending]] = []
-        self._unring: list[UUID] = []
         self._asked: set[UUID] = set()  # claims on their way
-        self._wake = threading.Condition()
-        threading.Thread(target=self._write_for_ever, name="ledger-writer", daemon=True).start()
+        self._asking = threading.Lock()
+        # Lanes of their own: a thread waits for each claim, and must not wait for the disk as endings do.
+        self._claims = _Lane[_ClaimRequest](
+            settings, name="claims", gather=GATHER_CLAIMS, write=self._answer, refused=self._ask_again
+        )
+        self._endings = _Lane[tuple[Run, Ending]](
+            settings, name="endings", gather=GATHER_ENDINGS, write=self._finish, refused=self._finish_singly
+        )
         threading.Thread(target=self._keep_for_ever, name="ledger-keeper", daemon=True).start()
 
     # -- pool threads ------------------------------------------------------------------------------------------------
@@ -78,17 +155,14 @@ class LedgerWriter:
     def claim(self, id_: UUID) -> Run | None:
         """Make the job ours and return its run, or None when it is not to be had."""
         if draining():
-            with self._wake:
-                self._unring.append(id_)
-                self._wake.notify()
+            self._claims.put(_ClaimRequest(id_, wanted=False))
             return None
-        request = _ClaimRequest(id_)
-        with self._wake:
+        with self._asking:
             if id_ in self.held or id_ in self._asked:
                 return None  # a second bell for what this process is doing already
             self._asked.add(id_)
-            self._claims.append(request)
-            self._wake.notify()
+        request = _ClaimRequest(id_)
+        self._claims.put(request)
         request.answered.acquire()
         return self.held[id_] if request.claim is not None else None
 
@@ -96,129 +170,71 @@ class LedgerWriter:
         """Hand over how the attempt ended (None: it is no longer ours, or already in the ledger) and forget it."""
         if ending is None or run.lost:
             self._forget(run)
-            return
-        with self._wake:
-            self._endings.append((run, ending))
-            self._wake.notify()
+        else:
+            self._endings.put((run, ending))
 
     def flush(self, *, timeout: float) -> bool:
         """Wait until everything handed over is written. False when time ran out first."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:
-            with self._wake:
-                if not (self._endings or self._claims or self._unring or self.held):
-                    return True
-                self._wake.notify()
+            if self._endings.empty() and self._claims.empty() and not (self.held or self._asked):
+                return True
             time.sleep(0.01)
         return False
 
-    # -- the writer thread -------------------------------------------------------------------------------------------
+    # -- the lanes' threads ------------------------------------------------------------------------------------------
 
-    def _write_for_ever(self) -> None:
-        connection: Connection | None = None
-        pause = 0.05
-        wrote = 0.0
-        while True:
-            with self._wake:
-                while not (self._claims or self._endings or self._unring):
-                    self._wake.wait()
-            if time.monotonic() - wrote < BUSY:
-                time.sleep(GATHER)
-            with self._wake:
-                claims, self._claims = self._claims, []
-                endings, self._endings = self._endings, []
-                unring, self._unring = self._unring, []
-            try:
-                connection = connection or db.open_connection(self.settings)
-                self._write(connection, claims, endings, unring)
-                wrote, pause = time.monotonic(), 0.05
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                _close(connection)
-                connection = None
-                logger.warning("ledger write failed, trying again: %s", error)
-                self._put_back(claims, endings, unring)
-                time.sleep(pause)
-                pause = min(pause * 2, 2.0)
-            except (psycopg.Error, UnicodeError) as error:
-                _close(connection)
-                connection = None
-                logger.error("the ledger refuses one of %d endings, writing them singly: %s", len(endings), error)
-                self._put_back(claims, [], unring)
-                self._write_singly(endings)
-            except BaseException:
-                logger.exception("ledger writer stopped; the process ends so that its jobs are rescued")
-                os._exit(70)
-
-    def _write(
-        self,
-        connection: Connection,
-        claims: list[_ClaimRequest],
-        endings: list[tuple[Run, Ending]],
-        unring: list[UUID],
-    ) -> None:
-        if unring:
-            ledger.unring(connection, unring)
-            unring.clear()
-        # Claims first and by themselves: a thread waits for each, and they need not wait for the disk.
-        if claims:
-            self._answer(connection, claims)
-            claims.clear()
-        if endings:
-            ledger.claim_and_finish(
-                connection,
-                claim=[],
-                finish=[ending for _, ending in endings],
-                worker=self.worker,
-                lease_seconds=self.settings.lease_seconds,
-            )
-            for run, _ in endings:
-                self._forget(run)
-
-    def _answer(self, connection: Connection, claims: list[_ClaimRequest]) -> None:
-        claimed, _ = ledger.claim_and_finish(
+    def _answer(self, connection: Connection, requests: list[_ClaimRequest]) -> None:
+        unwanted = [request.id for request in requests if not request.wanted]
+        if unwanted:
+            ledger.unring(connection, unwanted)
+            requests[:] = [request for request in requests if request.wanted]
+        if not requests:
+            return
+        claimed = ledger.claim(
             connection,
-            claim=[request.id for request in claims],
-            finish=[],
+            [request.id for request in requests],
             worker=self.worker,
             lease_seconds=self.settings.lease_seconds,
         )
         won = {claim.id: claim for claim in claimed}
-        for request in claims:
+        for request in requests:
             claim = won.pop(request.id, None)  # two bells for one job: the first gets it
             if claim is not None:
                 self.held[claim.id] = Run(claim)
                 request.claim = claim
-            with self._wake:
-                self._asked.discard(request.id)
+            self._asked.discard(request.id)
             request.answered.release()
+        requests.clear()
 
-    def _put_back(self, claims: list[_ClaimRequest], endings: list[tuple[Run, Ending]], unring: list[UUID]) -> None:
-        with self._wake:
-            self._claims[:0] = claims
-            self._endings[:0] = endings
-            self._unring[:0] = unring
+    def _ask_again(self, requests: list[_ClaimRequest]) -> None:
+        time.sleep(1)
+        self._claims.put_back(requests)
 
-    def _write_singly(self, endings: list[tuple[Run, Ending]]) -> None:
+    def _finish(self, connection: Connection, endings: list[tuple[Run, Ending]]) -> None:
+        ledger.finish(connection, [ending for _, ending in endings])
+        for run, _ in endings:
+            self._forget(run)
+        endings.clear()
+
+    def _finish_singly(self, endings: list[tuple[Run, Ending]]) -> None:
         """One at a time, so that what cannot be stored fails its own job and no other."""
-        left = list(endings)
         try:
             with db.open_connection(self.settings) as connection:
-                while left:
-                    run, ending = left[0]
+                while endings:
+                    run, ending = endings[0]
                     for candidate in (ending, _unstorable(ending)):
                         try:
-                            ledger.claim_and_finish(
-                                connection, claim=[], finish=[candidate], worker=self.worker, lease_seconds=1
-                            )
+                            ledger.finish(connection, [candidate])
                             break
                         except (psycopg.DataError, UnicodeError) as error:
                             logger.error("the ending of job %s cannot be stored: %s", run.id, error)
                             connection.rollback()
                     self._forget(run)  # at worst its lease runs out
-                    left.pop(0)
+                    endings.pop(0)
         except psycopg.Error as error:
             logger.warning("ledger write failed, trying again: %s", error)
-            self._put_back([], left, [])
+            self._endings.put_back(endings)
 
     def _forget(self, run: Run) -> None:
         if self.held.get(run.id) is run:  # a later attempt of the same job may have taken its place
@@ -263,9 +279,7 @@ class LedgerWriter:
             if run.deadline is not None and now > run.deadline + DEADLINE_GRACE and not run.lost:
                 ending = self._ending_of_timeout(run)
                 run.stop(None)
-                with self._wake:
-                    self._endings.append((run, ending))
-                    self._wake.notify()
+                self._endings.put((run, ending))
 
     def _drain(self, runs: list[Run], *, late: bool) -> None:
         for run in runs:
@@ -274,9 +288,7 @@ class LedgerWriter:
             return
         # What comes to no checkpoint goes back too, and the process ends at once, so that it cannot work on.
         for run in runs:
-            with self._wake:
-                self._endings.append((run, Ending(run.id, run.claim.claims, "queued", "drained", refund=1)))
-                self._wake.notify()
+            self._endings.put((run, Ending(run.id, run.claim.claims, "queued", "drained", refund=1)))
         self.flush(timeout=5)
         logger.warning("drain time is over, %d jobs put back unfinished", len(runs))
         os._exit(0)

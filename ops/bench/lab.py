@@ -33,6 +33,7 @@ class Lab:
         self.redis = start_redis(folder / "redis", persist=False)
         self.api_port = free_port()
         self.commands: dict[str, str] = parse_procfile((REPOSITORY / "Procfile").read_text()).processes
+        self.commands["plain"] = "celery --quiet -A ops.bench.plain worker -P threads -c ${WORKER_IO_THREADS:-16}"
         os.environ.update(
             DATABASE_URL=self.postgres.url,
             REDIS_URL=self.redis.url,

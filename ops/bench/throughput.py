@@ -1,4 +1,4 @@
-"""Jobs per second: through raw Celery, through the ledger, and through Procrastinate, on the same servers."""
+"""Jobs per second: through Celery alone, through the ledger, and through Procrastinate, on the same servers."""
 
 import asyncio
 import time
@@ -7,8 +7,22 @@ from uuid import UUID
 from ops.bench.lab import Lab
 
 
-def raw_celery(lab: Lab, jobs: int) -> float:
-    """No-op Celery tasks drained per second by a running worker-io: no ledger, no relay."""
+def plain_celery(lab: Lab, jobs: int) -> float:
+    """No-op tasks per second of Celery as it comes: its own settings, the same pool, number of threads and broker."""
+    from ops.bench.plain import app, noop
+
+    with app.producer_pool.acquire() as producer:
+        for _ in range(jobs):
+            noop.apply_async(("x",), producer=producer)
+    lab.start("plain")
+    broker = lab.broker()
+    rate = _drain(lambda: int(broker.llen(app.conf.task_default_queue)), jobs)
+    lab.stop("plain")
+    return rate
+
+
+def doorbells(lab: Lab, jobs: int) -> float:
+    """No-op Celery tasks per second of a running worker-io, without ledger and relay: what our settings make of it."""
     from workers.app import app
 
     lab.stop("worker-io")

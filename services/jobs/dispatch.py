@@ -7,7 +7,7 @@ at once: rows are taken with SKIP LOCKED, a queue is dispatched by whoever holds
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.jobs.ledger import Connection, begin
+from services.jobs.ledger import Connection, transaction
 
 NOBODY = UUID(int=0)
 
@@ -244,19 +244,15 @@ def promote(connection: Connection, *, limit: int = 1000) -> int:
 
 def queues_with_work(connection: Connection) -> list[str]:
     """Unpaused queues in which something waits to be rung."""
-    with connection.pipeline():
-        begin(connection)
+    with transaction(connection):
         rows = connection.execute(_QUEUES_WITH_WORK)
-        connection.execute("COMMIT")
     return [row[0] for row in rows.fetchall()]
 
 
 def flight(connection: Connection, queue: str) -> Flight:
     """How much of the queue is out."""
-    with connection.pipeline():
-        begin(connection)
+    with transaction(connection):
         rows = connection.execute(_FLIGHT, (queue,))
-        connection.execute("COMMIT")
     return Flight(*rows.fetchall()[0])
 
 
@@ -266,21 +262,16 @@ def ring(connection: Connection, queue: str, *, window: int, cap: int) -> list[D
     The caller rings them in the order given. Nothing comes back when the queue is paused, full, empty, or in another
     relay's hands.
     """
-    with connection.pipeline():
-        begin(connection)
-        connection.execute("SET LOCAL synchronous_commit = off")  # a bell forgotten in a crash is rung again
+    with transaction(connection, synchronous=False):  # a bell forgotten in a crash is rung again
         connection.execute(_TAKE_TURN, (queue,))
         rows = connection.execute(_RING, {"queue": queue, "window": window, "cap": cap})
-        connection.execute("COMMIT")
     return [Doorbell(*row) for row in rows.fetchall()]
 
 
 def ring_again(connection: Connection, queue: str, *, lost: int, seconds: float) -> list[Doorbell]:
     """Take up to `lost` of the oldest unanswered bells that are older than `seconds`, to be rung once more."""
-    with connection.pipeline():
-        begin(connection)
+    with transaction(connection):
         rows = connection.execute(_RING_AGAIN, {"queue": queue, "lost": lost, "seconds": seconds})
-        connection.execute("COMMIT")
     return [Doorbell(*row) for row in rows.fetchall()]
 
 
@@ -310,8 +301,6 @@ def forget(connection: Connection, *, days: int, limit: int = 1000) -> int:
 
 
 def _run(connection: Connection, statement: str, arguments: "tuple[object, ...] | dict[str, object]") -> int:
-    with connection.pipeline():
-        begin(connection)
+    with transaction(connection):
         cursor = connection.execute(statement, arguments)
-        connection.execute("COMMIT")
     return cursor.rowcount

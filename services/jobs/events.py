@@ -19,7 +19,7 @@ from sqlalchemy import Text, cast, exists, func, literal, select, text, tuple_
 from services.core import db
 from services.core.errors import Invalid
 from services.core.settings import Settings
-from services.jobs.ledger import Connection, begin
+from services.jobs.ledger import Connection, transaction
 from services.jobs.queries import JobNotFound
 from services.jobs.states import ENDED
 from services.models import Job, JobEvent
@@ -188,11 +188,9 @@ class Poller:
             self._connection = db.open_connection(self._settings)
         since = self._position or self._begin(self._connection)
         arguments = {"merchants": merchants, "xid": str(since.xid), "id": since.id}
-        with self._connection.pipeline():
-            begin(self._connection)
+        with transaction(self._connection):
             events = self._connection.execute(_EVENTS, arguments)
             progress = self._connection.execute(_PROGRESS, arguments)
-            self._connection.execute("COMMIT")
         rows = events.fetchall()
         self.horizon = int(rows[0][0])
         messages = [_message(row[1:]) for row in rows if row[1] is not None]

@@ -3,7 +3,7 @@
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.jobs.ledger import Connection, begin
+from services.jobs.ledger import Connection, transaction
 
 _SEEN = """
 INSERT INTO processes (id, role, queues, lag_seconds) VALUES (%(id)s, %(role)s, %(queues)s, %(lag)s)
@@ -13,11 +13,9 @@ ON CONFLICT (id) DO UPDATE SET seen_at = now(), lag_seconds = excluded.lag_secon
 
 def seen(connection: Connection, *, id_: str, role: str, queues: list[str], lag_seconds: float | None) -> None:
     """Say that a process is alive. Rows not refreshed for a day are dropped: nothing but people reads them by then."""
-    with connection.pipeline():
-        begin(connection)
+    with transaction(connection):
         connection.execute(_SEEN, {"id": id_, "role": role, "queues": queues, "lag": lag_seconds})
         connection.execute("DELETE FROM processes WHERE seen_at < now() - interval '1 day'")
-        connection.execute("COMMIT")
 
 
 def consumed(session: Session, queue: str) -> None:

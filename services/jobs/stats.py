@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from services.core.clock import now
-from services.jobs.ledger import Connection, begin
+from services.jobs.ledger import Connection, transaction
 from services.models import Job, JobStat
 
 NEVER_RAN = -1
@@ -54,11 +54,9 @@ UPDATE stats_position SET xid = position.horizon FROM position
 
 def roll_up(connection: Connection) -> None:
     """Add the events since the last time to the statistics, and drop minutes older than eight days."""
-    with connection.pipeline():
-        begin(connection)
+    with transaction(connection):
         connection.execute(_ROLL_UP)
         connection.execute("DELETE FROM job_stats WHERE minute < now() - make_interval(days => %s)", (STATS_DAYS,))
-        connection.execute("COMMIT")
 
 
 @dataclass(slots=True)

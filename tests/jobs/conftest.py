@@ -10,7 +10,8 @@ import pytest
 from services.core import db
 from services.core.settings import get_settings
 from services.jobs import Job, enqueue
-from services.jobs.ledger import Claim, Connection, Ending, claim_and_finish
+from services.jobs import ledger as hot_path
+from services.jobs.ledger import Claim, Connection, Ending
 
 
 class TestWork(Job, kind="test_work", queue="sync", timeout=60, max_attempts=3):
@@ -64,7 +65,7 @@ def ring_all(connection: Connection) -> None:
 
 def claim(connection: Connection, *ids: UUID, worker: str = "w1", lease: float = 30) -> list[Claim]:
     """Claim rung jobs."""
-    return claim_and_finish(connection, claim=ids, finish=[], worker=worker, lease_seconds=lease)[0]
+    return hot_path.claim(connection, ids, worker=worker, lease_seconds=lease)
 
 
 def start(connection: Connection, *ids: UUID, worker: str = "w1", lease: float = 30) -> list[Claim]:
@@ -75,7 +76,7 @@ def start(connection: Connection, *ids: UUID, worker: str = "w1", lease: float =
 
 def finish(connection: Connection, *endings: Ending) -> set[UUID]:
     """Write endings."""
-    return claim_and_finish(connection, claim=[], finish=endings, worker="w1", lease_seconds=30)[1]
+    return hot_path.finish(connection, endings)
 
 
 def row(id_: UUID, *columns: str) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ import pytest
 from services.core import db
 from services.core.settings import get_settings
 from services.jobs import Run, enqueue_many
-from services.jobs.ledger import Connection, Ending, cancel_requests, claim_and_finish, renew, unring, write_progress
+from services.jobs.ledger import Connection, Ending, cancel_requests, renew, unring, write_progress
 from services.jobs.outcomes import Stopped
 from services.jobs.states import ENDED, MOVES
 from tests.jobs.conftest import TestWork, claim, finish, owner, put, ring_all, row, start, states
@@ -108,25 +108,20 @@ def test_an_ending_is_written_only_by_the_latest_claim(ledger: Connection, merch
     assert finish(ledger, Ending(id_, current.claims, "succeeded", "done")) == set()
 
 
-def test_claims_and_endings_share_a_transaction(ledger: Connection, merchant: UUID) -> None:
-    first, second = put(merchant), put(merchant)
-    [running] = start(ledger, first)
-    claimed, finished = claim_and_finish(
-        ledger,
-        claim=[second],
-        finish=[Ending(first, running.claims, "succeeded", "done", result='{"rows": 3}')],
-        worker="w1",
-        lease_seconds=30,
-    )
-    assert [c.id for c in claimed] == [second]
-    assert finished == {first}
-    assert row(first, "state", "result", "lease_until", "rung_at") == ("succeeded", {"rows": 3}, None, None)
+def test_claims_and_endings_of_many_jobs_are_a_transaction_each(ledger: Connection, merchant: UUID) -> None:
+    ids = [put(merchant) for _ in range(3)]
+    claimed = start(ledger, *ids)
+    assert [claim.id for claim in claimed] == ids
+    endings = [Ending(claim.id, claim.claims, "succeeded", "done", result='{"rows": 3}') for claim in claimed]
+    assert finish(ledger, *endings) == set(ids)
+    assert row(ids[0], "state", "result", "lease_until", "rung_at") == ("succeeded", {"rows": 3}, None, None)
     with owner() as connection:
-        xids = connection.execute(
-            "SELECT DISTINCT xid FROM job_events WHERE (job_id, state) IN ((%s, 'succeeded'), (%s, 'running'))",
-            (first, second),
+        found = connection.execute(
+            "SELECT state, count(DISTINCT xid), count(*) FROM job_events"
+            " WHERE job_id = ANY(%s) AND state IN ('running', 'succeeded') GROUP BY state ORDER BY state",
+            (ids,),
         ).fetchall()
-    assert len(xids) == 1
+    assert found == [("running", 1, 3), ("succeeded", 1, 3)]
 
 
 @pytest.mark.parametrize(

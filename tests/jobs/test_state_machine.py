@@ -16,9 +16,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from services.core import db
 from services.core.clock import now
 from services.core.settings import get_settings
-from services.jobs import dispatch
+from services.jobs import dispatch, ledger
 from services.jobs.control import JobAlreadyEnded, JobNotRetryable, cancel_job, retry_job
-from services.jobs.ledger import Ending, claim_and_finish
+from services.jobs.ledger import Ending
 from services.jobs.states import ENDED, MOVES
 from tests.conftest import make_merchant
 from tests.jobs.conftest import TestWork, owner, put
@@ -100,9 +100,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(target=claims, id_=jobs, worker=st.sampled_from(["a", "b"]))
     def worker_answers(self, id_: UUID, worker: str) -> object:
         job = self.model[id_]
-        won, _ = claim_and_finish(
-            self.connection, claim=[id_], finish=[], worker=f"{worker}{job.claims}", lease_seconds=60
-        )
+        won = ledger.claim(self.connection, [id_], worker=f"{worker}{job.claims}", lease_seconds=60)
         if not (job.state == "queued" and job.rung):
             assert won == []
             return multiple()
@@ -116,7 +114,7 @@ class LedgerMachine(RuleBasedStateMachine):
         job = self.model[id_]
         state, refund = OUTCOMES[outcome]
         ending = Ending(id_, number, state, outcome, refund=refund, delay=3600)
-        _, written = claim_and_finish(self.connection, claim=[], finish=[ending], worker="a", lease_seconds=60)
+        written = ledger.finish(self.connection, [ending])
         if job.state != "running" or job.claims != number:
             assert written == set()
             return

@@ -86,13 +86,13 @@ def test_a_progress_note_that_cannot_be_stored_costs_nobody_a_lease(writer: Ledg
 def test_two_bells_at_once_start_a_job_once(
     writer: LedgerWriter, merchant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = ledger.claim_and_finish
+    real = ledger.claim
 
     def slow(*arguments: object, **options: object) -> object:
         time.sleep(0.1)
         return real(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ledger_writer.ledger, "claim_and_finish", slow)
+    monkeypatch.setattr(ledger_writer.ledger, "claim", slow)
     id_ = put(merchant)
     with ledger_connection() as connection:
         ring_all(connection)

@@ -15,9 +15,12 @@ from services.models.jobs import (
     StatsPosition,
 )
 from services.models.merchants import IdempotencyKey, Member, Merchant
+from services.models.plans import Changeset, ChangesetItem, Source
 
 __all__ = [
     "Base",
+    "Changeset",
+    "ChangesetItem",
     "IdempotencyKey",
     "Import",
     "ImportDraft",
@@ -33,6 +36,7 @@ __all__ = [
     "Product",
     "Queue",
     "Schedule",
+    "Source",
     "StatsPosition",
     "Variant",
 ]

@@ -15,7 +15,7 @@ SPREAD := -n 2 --dist loadfile
 # The venv's programs first, also for what the processes start themselves.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: up token queue test check format bench chaos lock sample clean
+.PHONY: up token queue test check format bench chaos real-data lock sample clean
 
 up: $(STAMP)
 	@$(BIN)/python -m ops.up $(ARGS)
@@ -45,6 +45,10 @@ bench: $(STAMP)
 
 chaos: $(STAMP)
 	@$(BIN)/python -m ops.chaos $(ARGS)
+
+# Real feeds, where there is a folder of them: SHOPOPTI_REAL_DATA names it.
+real-data: $(STAMP)
+	@$(BIN)/python -m ops.real_data
 
 # After a change of dependencies in pyproject.toml. ARGS="--upgrade" takes newer versions.
 lock: $(STAMP)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api import auth, bulk, errors, health, jobs, products, schedules
+from api import auth, bulk, changesets, errors, exports, health, jobs, mapping, products, schedules, sources
 from api.context import LastResort, RequestContext
 from api.deps import database_slots, known_parameters
 from api.gate import Gate, RateLimits
@@ -29,15 +29,18 @@ def routers() -> tuple[APIRouter, ...]:
     """Every resource below /api/v1. Bodies are limited to MAX_BODY_BYTES."""
     return (
         auth.router,
+        changesets.router,
+        exports.router,
         jobs.router,
         products.router,
         schedules.router,
+        sources.router,
     )
 
 
 def upload_routers() -> tuple[APIRouter, ...]:
     """Resources below /api/v1 that take files: bodies are limited to MAX_UPLOAD_BYTES."""
-    return (bulk.router,)
+    return (bulk.router, mapping.router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

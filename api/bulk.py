@@ -19,6 +19,7 @@ from services.core.errors import Invalid, ShopOptiError, TooLarge, Unavailable
 from services.core.paging import ListOut
 from services.core.settings import get_settings
 from services.imports import queries
+from services.imports.original_rows import original_rows
 from services.imports.queries import Operation
 from services.imports.receive import Stored, drop_upload, known_currency, start_import, status_url, store_upload
 from services.imports.work import summary
@@ -107,7 +108,9 @@ class OperationOut(BaseModel):
     id: UUID
     job_id: UUID
     status: Literal["scheduled", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired"]
-    phase: Literal["fetch", "read", "apply", "done"]
+    phase: Literal["fetch", "read", "plan", "awaiting_approval", "apply", "done"]
+    changeset_id: UUID | None = Field(description="The plan of what it changes, once there is one.")
+    changeset_state: str | None
     progress: ProgressOut | None
     error: FailureOut | None
     source: str
@@ -198,13 +201,13 @@ _BODIES = {
 def start(
     caller: EarlyCallerDep, offer: Annotated[Offer, Depends(_offer, scope="function")], once: IdempotencyKey
 ) -> Response:
-    """Import a CSV or TSV of products, uploaded or at an address. Answers as soon as it is safely noted."""
+    """Import a feed of any format, uploaded or at an address. Answers as soon as it is safely noted."""
     fields = offer.fields
     currency = known_currency(fields.currency)
     url = fields.url if isinstance(fields, ImportIn) else None
     stored: Stored | None = None
     if offer.file is not None:
-        stored = store_upload(offer.file, merchant_id=caller.merchant_id, filename=offer.filename)
+        stored = store_upload(offer.file, merchant_id=caller.merchant_id, filename=offer.filename, source=fields.source)
     elif url is not None:
         from services.imports.fetch import check_address  # brings an HTTP client along, which files do not need
 
@@ -274,18 +277,26 @@ def get_operation(import_id: UUID, session: SessionDep) -> OperationDetailOut:
 )
 def get_errors(
     import_id: UUID,
-    session: SessionDep,
-    format_: Annotated[Literal["csv", "json"] | None, Query(alias="format")] = None,
+    caller: EarlyCallerDep,
+    format_: Annotated[Literal["csv", "json", "rows"] | None, Query(alias="format")] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
-    """Every row error that was kept (10,000 at most): a CSV to download, or JSON if that is asked for."""
-    found = queries.get_operation(session, import_id)
-    errors = queries.row_errors(session, found.import_)
+    """Every row error that was kept (10,000 at most): a CSV to download, or JSON if that is asked for.
+
+    `rows` gives the rows themselves, as they stood in the file, with what was wrong behind them.
+    """
+    with transaction(merchant_id=caller.merchant_id) as session:
+        if format_ == "rows":
+            rows = original_rows(session, import_id)
+        else:
+            errors = queries.row_errors(session, queries.get_operation(session, import_id).import_)
+            shown = [_row_error(error) for error in errors]
+            session.expunge_all()
     if format_ == "json" or (format_ is None and "application/json" in accept):
-        return JSONResponse({"data": [_row_error(error).model_dump() for error in errors]})
-    name = f"import-{import_id}-errors.csv"
+        return JSONResponse({"data": [error.model_dump() for error in shown]})
+    name = f"import-{import_id}-{'rows' if format_ == 'rows' else 'errors'}.csv"
     return StreamingResponse(
-        queries.errors_csv(errors),
+        rows.lines() if format_ == "rows" else queries.errors_csv(errors),
         media_type="text/csv",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
@@ -304,6 +315,8 @@ def _fields(found: Operation) -> dict[str, Any]:
         **summary(import_),
         "status": found.status,
         "phase": found.phase,
+        "changeset_id": found.changeset.id if found.changeset else None,
+        "changeset_state": found.changeset.state if found.changeset else None,
         "progress": found.progress,
         "error": found.error,
         "errors_url": f"{status_url(import_.id)}/errors",

@@ -5,7 +5,7 @@ import sys
 import time
 from uuid import UUID
 
-from ops.bench import latency, throughput
+from ops.bench import imports, latency, throughput
 from ops.bench.lab import Lab, lab
 from ops.bench.table import Table
 
@@ -15,22 +15,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m ops.bench", description=__doc__)
     parser.add_argument("--jobs", type=int, default=6000, help="no-op jobs per throughput round")
     parser.add_argument("--rounds", type=int, default=3, help="throughput rounds; the median counts")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the large feed")
+    parser.add_argument("--only", choices=("jobs", "imports"), help="one half of it")
     parser.add_argument("--history", type=int, default=1_000_000, help="rows of the long list")
     options = parser.parse_args()
     table = Table()
     with lab() as made:
-        merchant_id, headers = _new_caller()
-        _throughput(made, table, merchant_id, options)
-        _enqueue(table, merchant_id)
-        made.start_api()
-        _memory(made, table)
-        _start_latency(made, table, merchant_id, headers)
-        for name in ("worker-io", "relay"):
-            made.stop(name)
-        _http(made, table, merchant_id, headers)
-        _lists(made, table, options.history)
+        if options.only != "imports":
+            _jobs(made, table, options)
+        if options.only != "jobs":
+            imports.measure(made, table, _new_caller()[0], rows=options.rows)
     table.print()
     return 0 if table.met else 1
+
+
+def _jobs(made: Lab, table: Table, options: argparse.Namespace) -> None:
+    merchant_id, headers = _new_caller()
+    _throughput(made, table, merchant_id, options)
+    _enqueue(table, merchant_id)
+    made.start_api()
+    _memory(made, table)
+    _start_latency(made, table, merchant_id, headers)
+    for name in ("worker-io", "relay"):
+        made.stop(name)
+    _http(made, table, merchant_id, headers)
+    _lists(made, table, options.history)
 
 
 def _throughput(made: Lab, table: Table, merchant_id: UUID, options: argparse.Namespace) -> None:

@@ -52,7 +52,7 @@ class Listed:
 def list_products(session: Session, matching: ProductFilter, page: Page, *, merchant_id: UUID) -> Slice[Listed]:
     """A page of products, newest first."""
     found: Slice[Product] = paginate(
-        session, _select(matching, merchant_id=merchant_id), id_column=Product.id, page=page
+        session, select_products(matching, merchant_id=merchant_id), id_column=Product.id, page=page
     )
     sums = _sums(session, [product.id for product in found.data], merchant_id=merchant_id)
     nothing = (0, None, None, None, None)
@@ -73,7 +73,8 @@ def variants_of(session: Session, product: Product) -> list[Variant]:
     return list(session.scalars(own.order_by(Variant.position, Variant.id)))
 
 
-def _select(matching: ProductFilter, *, merchant_id: UUID) -> Select[Product]:
+def select_products(matching: ProductFilter, *, merchant_id: UUID) -> Select[Product]:
+    """The products that match, in no order."""
     # The merchant is said again although the policy says it: a constant lets the planner choose the index by itself.
     # The version is that of every product: it opens the index that lists are read from.
     statement = select(Product).where(Product.merchant_id == merchant_id, Product.version > 0)

@@ -85,15 +85,22 @@ def forget_engine() -> None:
 
 @contextlib.contextmanager
 def transaction(
-    *, merchant_id: UUID | None = None, user_id: UUID | None = None, role: Role = "shopopti_app"
+    *,
+    merchant_id: UUID | None = None,
+    user_id: UUID | None = None,
+    role: Role = "shopopti_app",
+    snapshot: bool = False,
 ) -> Iterator[Session]:
     """One transaction, committed when the block ends well and rolled back otherwise.
+
+    With `snapshot` all its statements see the database as it was at the first (REPEATABLE READ): for long reading.
 
     Raises DatabaseAway when the server cannot be reached or goes away in the middle. A commit whose answer was lost
     raises it too: what is written must be safe to write again.
     """
     try:
-        with Session(get_engine(), expire_on_commit=False) as session, session.begin():
+        engine = get_engine().execution_options(isolation_level="REPEATABLE READ") if snapshot else get_engine()
+        with Session(engine, expire_on_commit=False) as session, session.begin():
             enter(session, merchant_id=merchant_id, user_id=user_id, role=role)
             yield session
     except OperationalError as error:

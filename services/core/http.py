@@ -1,4 +1,4 @@
-"""The guarded client: fetches what a user's URL points to, and nothing inside our network.
+"""The guarded client: fetches what a user's URL points to, and nothing inside our network; calls suppliers' interfaces.
 
 Every connection is made here: the name is resolved once, all its addresses are checked, and the connection goes to a
 checked address (a second lookup, which could answer differently, never happens). TLS still verifies the name. Each
@@ -69,12 +69,20 @@ class FetchFailed(Invalid):
     """The other side refused, and would refuse again."""
 
 
+class _NoSuchHost(FetchFailed):
+    code = FetchFailed.code
+
+
 class FetchedTooLarge(TooLarge):
     """What is at this address is larger than is allowed here."""
 
 
 class FetchUnavailable(Unavailable):
     """The other side did not answer as it should; it may later."""
+
+
+class _NoAnswerAboutHost(FetchUnavailable):
+    code = FetchUnavailable.code
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,15 @@ class Fetched:
     etag: str | None
     last_modified: str | None
     bytes: int  # written, after decompression
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call was answered with, whatever its status: the caller knows what it means."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    chunks: Iterator[bytes]  # the body, decompressed; can be gone through once, while the call is open
 
 
 def is_public(address: Address) -> bool:
@@ -145,7 +162,7 @@ def download(
     origin = _origin(here)
     for _ in range(MAX_REDIRECTS + 1):
         own = dict(headers or {}) if _origin(here) == origin else {}
-        with _get(here, own, guard, deadline) as response:
+        with _send(here, own, guard, deadline) as response:
             location = _header(response, "location")
             if response.status not in (301, 302, 303, 307, 308) or location is None:
                 return _receive(response, here, into=into, max_bytes=max_bytes)
@@ -157,6 +174,40 @@ def download(
             onward = onward.copy_with(userinfo=here.userinfo)
         here = _parse(str(onward))
     raise UrlNotAllowed(f"More than {MAX_REDIRECTS} redirects.")
+
+
+@contextlib.contextmanager
+def exchange(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    content: bytes | None = None,
+    max_bytes: int,
+    deadline_seconds: float,
+    read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
+    guard: Guard | None = None,
+) -> Iterator[Answer]:
+    """One request on a connection of its own, and its answer as it comes in. Redirects are not followed.
+
+    Bounded as `download` is. Raises UrlNotAllowed, FetchFailed (no such host, bad certificate), FetchUnavailable
+    (time-outs, broken connections), FetchedTooLarge; no status raises. `was_sent` tells the two kinds of failure of a
+    request with an effect apart.
+    """
+    deadline = time.monotonic() + deadline_seconds
+    own = headers if content is None else {**headers, "Content-Length": str(len(content))}
+    here, guard = _parse(url), guard or Guard()
+    with _send(here, own, guard, deadline, method=method, content=content, read=read_timeout_seconds) as response:
+        names = {key.lower().decode("latin-1"): value.decode("latin-1").strip() for key, value in response.headers}
+        raw = _counted(response.iter_stream(), max_bytes)
+        yield Answer(response.status, names, _decoded(raw, names.get("content-encoding")))
+
+
+def was_sent(error: Exception) -> bool:
+    """Whether a request that ended in this error may have reached the other side. When in doubt, it has."""
+    if isinstance(error, UrlNotAllowed | _NoSuchHost | _NoAnswerAboutHost):
+        return False
+    return not isinstance(error.__cause__, httpcore.ConnectError | httpcore.ConnectTimeout)
 
 
 def _parse(url: str) -> httpx.URL:
@@ -185,7 +236,16 @@ def _origin(url: httpx.URL) -> tuple[str, str, int]:
 
 
 @contextlib.contextmanager
-def _get(url: httpx.URL, headers: Mapping[str, str], guard: Guard, deadline: float) -> Iterator[httpcore.Response]:
+def _send(
+    url: httpx.URL,
+    headers: Mapping[str, str],
+    guard: Guard,
+    deadline: float,
+    *,
+    method: str = "GET",
+    content: bytes | None = None,
+    read: float = READ_TIMEOUT_SECONDS,
+) -> Iterator[httpcore.Response]:
     sent = {
         "Host": url.netloc.decode("ascii"),
         "User-Agent": USER_AGENT,
@@ -201,10 +261,11 @@ def _get(url: httpx.URL, headers: Mapping[str, str], guard: Guard, deadline: flo
         with (
             httpcore.ConnectionPool(ssl_context=_tls(), network_backend=network, max_connections=1) as pool,
             pool.stream(
-                "GET",
+                method,
                 httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
                 headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent.items()],
-                extensions={"timeout": {"connect": CONNECT_TIMEOUT_SECONDS, "read": READ_TIMEOUT_SECONDS}},
+                content=content,
+                extensions={"timeout": {"connect": CONNECT_TIMEOUT_SECONDS, "read": read}},
             ) as response,
         ):
             yield response
@@ -391,13 +452,13 @@ class _Network(httpcore.NetworkBackend):
         try:
             answer = answers.get(timeout=min(_left(self._deadline), CONNECT_TIMEOUT_SECONDS))
         except queue.Empty:
-            raise FetchUnavailable(f"{host} could not be looked up in time.") from None
+            raise _NoAnswerAboutHost(f"{host} could not be looked up in time.") from None
         if isinstance(answer, socket.gaierror) and answer.errno in (socket.EAI_NONAME, socket.EAI_NODATA):
-            raise FetchFailed(f"There is no host {host}.") from answer
+            raise _NoSuchHost(f"There is no host {host}.") from answer
         if isinstance(answer, UnicodeError):
             raise UrlNotAllowed(f"{host} is not a host name.") from answer
         if isinstance(answer, Exception):
-            raise FetchUnavailable(f"{host} could not be looked up.") from answer
+            raise _NoAnswerAboutHost(f"{host} could not be looked up.") from answer
         return answer
 
 

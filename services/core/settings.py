@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     # Files: a folder on one machine, a Supabase Storage bucket in production.
     storage_folder: str | None = None
     storage_bucket: str = "shopopti"
+    export_days: int = Field(default=7, ge=1)  # how long the files of exports are kept
 
     # Jobs.
     lease_seconds: int = Field(default=30, ge=2)

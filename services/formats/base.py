@@ -5,7 +5,7 @@ Grouping drafts into products and variants is the staging table's work (SQL), so
 of earlier records and a file may scatter a product's variants anywhere.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,12 +64,24 @@ class Reading:
     delimiter: str  # "" for what is not delimited text
     columns: dict[str, str]  # header or path as spelled → Draft field it feeds; unknown ones are absent
     records: Iterator[Draft | RowError]
+    # How much of the file the records given out so far have taken, from 0 to 1; None where that cannot be told.
+    done: Callable[[], float] | None = None
+    # All columns as the file spells them, and the cells of its first records: what a mapping is made from.
+    headers: tuple[str, ...] = ()
+    sample: tuple[list[str], ...] = ()
+    sheet: str = ""  # of a workbook
+    # All records once more as they stand in the file, with their line: cells below `headers`, nothing judged.
+    rows: Callable[[], Iterator[tuple[int, list[str]]]] | None = None
 
 
 class FeedRefused(Exception):
-    """The whole file cannot be used; nothing of it is imported. ``code`` is stable, the message is for people."""
+    """The whole file cannot be used; nothing of it is imported. ``code`` is stable, the message is for people.
 
-    def __init__(self, code: str, reason: str) -> None:
+    ``seen`` are the first rows of what may be a table of products, if somebody said which of its columns is what.
+    """
+
+    def __init__(self, code: str, reason: str, *, seen: list[list[str]] | None = None) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.seen = seen or []

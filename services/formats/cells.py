@@ -66,7 +66,7 @@ def sku(cell: str, line: int, column: str, errors: list[RowError]) -> str:
     if cell.isalnum():  # the many
         return "" if cell.casefold() in numbers.BLANK_WORDS else cell
     text = code(cell)
-    if _SCIENTIFIC_SKU(text):
+    if ("." in text or "," in text) and _SCIENTIFIC_SKU(text):
         reason = "A spreadsheet has rounded this article number. Format the column as text and export again."
         errors.append(problem(line, "sku_damaged", column, cell, reason))
         return ""
@@ -138,6 +138,7 @@ def on_sale(starts: str, ends: str, today: datetime.date) -> bool:
     return not (start and today < start) and not (end and end < today)
 
 
+_KNOWN = 20_000  # cells of a column whose reading is remembered
 Money = Callable[[str, int, list[RowError]], numbers.Amount]
 NOTHING = numbers.Amount(None, None)
 
@@ -149,10 +150,13 @@ def money(column: str, field: str, mark: str, default_currency: str | None) -> M
     column's habit. Zero is no price and no cost: reported for those two, silently nothing for a list price.
     """
     plain = numbers.is_plain  # one call less on the way of nearly every price
+    known: dict[str, numbers.Amount] = {}  # prices are written over and over
 
     def read(cell: str, line: int, errors: list[RowError]) -> numbers.Amount:
         if not cell:
             return NOTHING
+        if cell in known:
+            return known[cell]
         try:
             found = numbers.Amount(cell, None) if plain(cell) else numbers.amount(cell, mark, default_currency)
         except numbers.Unreadable as error:
@@ -164,6 +168,8 @@ def money(column: str, field: str, mark: str, default_currency: str | None) -> M
                 reason = "Zero is not taken as a price: what was known stays."
                 errors.append(problem(line, f"{field}_zero", column, cell, reason))
             return numbers.Amount(None, found.currency)
+        if len(known) < _KNOWN:
+            known[cell] = found
         return found
 
     return read

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import BinaryIO
 
-from services.formats import generic, headers, records, shopify, sniff, table, woocommerce
+from services.formats import exported, generic, headers, packed, records, shopify, sniff, table, woocommerce
+from services.formats import mapping as mappings
 from services.formats.base import Draft, FeedRefused, Reading, RowError
 
 # In this order; the last takes every table that is about products.
@@ -14,13 +15,14 @@ _FORMATS: tuple[
     tuple[str, Callable[[set[str]], bool], Callable[[table.Table], tuple[dict[str, str], table.Mapper]]], ...
 ]
 _FORMATS = (
+    *exported.FORMATS,
     (shopify.FORMAT, shopify.recognises, shopify.mapper),
     (woocommerce.FORMAT, woocommerce.recognises, woocommerce.mapper),
     (generic.FORMAT, lambda _: True, generic.mapper),
 )
 
 
-def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
+def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: mappings.Mapping | None = None) -> Reading:
     """Recognise a seekable stream of delimited text and read it.
 
     ``default_currency`` (ISO 4217) is the currency of prices that do not name one. The records are read as they are
@@ -29,17 +31,18 @@ def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
     ``too_many_columns``, ``no_product_columns`` or ``no_records``.
     """
     encoding, clean = sniff.encoding(stream)
+    newline: str | None = None
 
     def from_line(
-        delimiter: str, first_line: int, width: int, trims: bool = False
+        delimiter: str, first_line: int, width: int, trims: bool = False, *, judged: bool = True
     ) -> Iterator[records.Record | RowError]:
         stream.seek(0)
-        text = io.TextIOWrapper(stream, encoding, errors="replace", newline=None)
+        text = io.TextIOWrapper(stream, encoding, errors="replace", newline=newline)
         try:
             for _ in range(first_line - 1):
                 text.readline(records.LONGEST)
             yield from records.records(
-                text, delimiter=delimiter, width=width, line=first_line, trims=trims, clean=clean
+                text, delimiter=delimiter, width=width, line=first_line, trims=trims, clean=clean, judged=judged
             )
         finally:
             with contextlib.suppress(ValueError):  # its owner has closed it already
@@ -48,15 +51,42 @@ def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
     def reread(delimiter: str, first_line: int, width: int) -> Iterator[list[str]]:
         return (item[1] for item in from_line(delimiter, first_line, width) if not isinstance(item, RowError))
 
-    found = table.find(sniff.sample(stream, encoding), default_currency, reread)
+    found = table.find(
+        sniff.sample(stream, encoding),
+        default_currency,
+        reread,
+        named=mapping.named() if mapping else None,
+        headless=bool(mapping and not mapping.header),
+    )
     names = {headers.normal(name) for name in found.headers}
-    name, make_mapper = next((name, make) for name, recognises, make in _FORMATS if recognises(names))
+    own = exported.recognises(names) and not (mapping and mapping.fields)
+    newline = "" if own else None  # our own cells keep their line ends
+    formats = _FORMATS if own else _FORMATS[len(exported.FORMATS) :]
+    name, make_mapper = next((name, make) for name, recognises, make in formats if recognises(names))
+    if mapping:
+        make_mapper = mappings.applied(make_mapper, mapping, found.headers)
     columns, to_draft = make_mapper(found)
+
+    def as_they_stand() -> Iterator[tuple[int, list[str]]]:
+        for item in from_line(found.delimiter, found.first_line, len(found.headers), found.trims, judged=False):
+            if not isinstance(item, RowError):
+                yield item
+
     drafts = _drafts(from_line(found.delimiter, found.first_line, len(found.headers), found.trims), to_draft)
     first = next(drafts, None)
     if first is None:
         raise FeedRefused("no_records", "The table has a header and no rows.")
-    return Reading(name, encoding, found.delimiter, columns, chain((first,), drafts))
+    return Reading(
+        name,
+        encoding,
+        found.delimiter,
+        columns,
+        chain((first,), drafts),
+        packed.done_of(stream),
+        tuple(found.headers),
+        tuple(row[:-1] for row in found.sample[: table.SHOWN]),
+        rows=as_they_stand,
+    )
 
 
 def _drafts(items: Iterator[records.Record | RowError], to_draft: table.Mapper) -> Iterator[Draft | RowError]:

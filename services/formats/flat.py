@@ -13,11 +13,13 @@ from typing import Any
 
 from services.formats import generic, headers, trees
 from services.formats.base import FeedRefused
+from services.formats.mapping import Mapping
 from services.formats.numbers import word_set
-from services.formats.table import MOST_COLUMNS
+from services.formats.table import MOST_COLUMNS, SHOWN
 
 DEEPEST = 6  # levels below the record
 _MOST_SHAPES = 5000
+_MANY = 20  # records that cannot all have one number
 MOST_REPEATS = 60  # of one value in a record
 
 Values = dict[str, list[str]]  # path → its values in one record
@@ -264,13 +266,13 @@ def learn(
     values_of: Callable[[Any], Iterable[tuple[Values, str | None]]],
     what: str,
     shape_of: Callable[[Any], Hashable] | None = None,
-) -> Callable[[Iterable[Any]], trees.Known]:
+) -> Callable[[Iterable[Any], Mapping | None], trees.Known]:
     """The ``learn`` of a dialect nobody has described: its columns are all the paths that occur in the file.
 
     Where ``shape_of`` tells which records have the same paths, only one of them is looked into.
     """
 
-    def read(found: Iterable[Any]) -> trees.Known:
+    def read(found: Iterable[Any], mapping: Mapping | None) -> trees.Known:
         paths: dict[str, None] = {}
         sample: list[Values] = []
         shapes: set[Hashable] = set()
@@ -290,7 +292,9 @@ def learn(
         if not sample:
             raise FeedRefused("no_records", "The file holds no products.")
         chosen = columns(paths)
-        trees.refuse_unless_products(chosen.values(), what)
+        if mapping is None:
+            alike = {header for path, header in chosen.items() if _is_empty_key(path, header, sample)}
+            trees.refuse_unless_products(chosen.values(), what, _seen(paths, sample), alike)
         # Two paths may have one header (the pictures of several sizes): their values are joined.
         spelled: dict[str, str] = {}
         parts: list[tuple[str, str, str | None]] = []
@@ -299,6 +303,11 @@ def learn(
             first = next((known for known in spelled if headers.normal(known) == headers.normal(header)), header)
             spelled.setdefault(first, path)
             parts.append((path, first, _JOINED.get(said.field) if said else None))
+        if mapping is not None:  # which may speak of any path: the others are columns without a meaning
+            others = [path for path in paths if path not in chosen][: MOST_COLUMNS - len(chosen)]
+            for number, path in enumerate(others):
+                spelled[f"\n{number}"] = path
+                parts.append((path, f"\n{number}", "\n"))
         texts = {header for header in spelled if (said := headers.meaning(header)) and said.field == "description"}
 
         def cells(values: Values) -> dict[str, str]:
@@ -322,3 +331,17 @@ def learn(
         return trees.Known(spelled, [cells(values) for values in sample], rows, generic.mapper)
 
     return read
+
+
+def _is_empty_key(path: str, header: str, sample: list[Values]) -> bool:
+    """Whether a column that should tell records apart is the same in all of many."""
+    said = headers.meaning(header)
+    if len(sample) < _MANY or said is None or said.field not in ("sku", "barcode"):
+        return False
+    return len({tuple(values.get(path, ())) for values in sample}) == 1
+
+
+def _seen(paths: Iterable[str], sample: list[Values]) -> list[list[str]]:
+    """The first records as rows of a table, below their paths."""
+    names = list(paths)
+    return [names, *([" ".join(values.get(path, ())) for path in names] for values in sample[:SHOWN])]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from services.formats import cells, headers, links, numbers
 from services.formats.base import Draft, RowError
@@ -131,6 +131,8 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
     above = ""  # the product of the record above
     strip = str.strip
 
+    new: Any = tuple.__new__  # what Draft(…) comes to, without a function of Python's in between
+
     def draft(row: list[str], line: int, errors: list[RowError]) -> Draft | None:
         nonlocal above
         (
@@ -169,7 +171,7 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
             title = _title_from(description)
         is_parent = kind and kind.casefold() in _PARENT_KINDS
         by_id = keyed_by_id and group  # such an id is unique by its definition, colour and size often are not
-        return Draft(
+        made: Draft = new(Draft, (
             line,
             key,
             None if is_parent else " / ".join(values) if values and not by_id else sku,
@@ -178,11 +180,11 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
             brand or None,
             read_category(row),
             tags or None,
-            "archived" if discontinued and cells.is_yes(discontinued) else cells.status(status),
+            "archived" if discontinued and cells.is_yes(discontinued) else cells.status(status) if status else None,
             read_images(row),
-            position if cells.is_count(position) else None,
-            "\n".join(given[:3]) or None,
-            "\n".join(values[:3]) or None,
+            position if position and cells.is_count(position) else None,
+            ("\n".join(given[:3]) or None) if given else None,
+            ("\n".join(values[:3]) or None) if values else None,
             sku or None,
             code,
             amount,
@@ -192,7 +194,8 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
             quantity,
             weight or None,
             cells.images((variant_image,)) if variant_image else None,
-        )
+        ))  # fmt: skip
+        return made
 
     return draft
 
@@ -214,6 +217,15 @@ def _money_reader(
     )
     read_currency = cells.currency(spelled["currency"], default)
     today = datetime.now(UTC).date()
+
+    def read_one(
+        found_cells: tuple[str, str, str, str, str, str, str, str], line: int, errors: list[RowError]
+    ) -> tuple[str | None, str | None, str | None, str | None]:
+        amount, named = read_price(found_cells[0], line, errors)
+        return (amount, None, None, named or usual) if amount is not None else (None, None, None, None)
+
+    if not any(spelled[field] for field in (*_MONEY, "currency") if field != "price"):
+        return read_one
 
     def read(
         found_cells: tuple[str, str, str, str, str, str, str, str], line: int, errors: list[RowError]
@@ -251,15 +263,22 @@ def _option_reader(
     """
     expected = 0
 
+    take = options.read
+    nothing: tuple[list[str], list[str]] = ([], [])
+
     def read(row: list[str], line: int, errors: list[RowError], continued: bool) -> tuple[list[str], list[str]] | None:
         nonlocal expected
-        given, values = options.read(row) or ([], [])
+        found = take(row)
+        if found is None:
+            expected = expected if continued else 0
+            return nothing
+        given, values = found
         expected = len(given) or (expected if continued else 0)
         if len(values) > expected > 0 or (values and len(values) < len(given)):
             reason = f"The row has {len(values)} option values for {expected} options."
             errors.append(cells.fatal(line, "options_mismatch", reason, " | ".join(values)))
             return None
-        return given, values
+        return found
 
     return read
 

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
-from services.formats import bigbuy, flat, headers, shopify_json, sniff, trees
+from services.formats import bigbuy, exported, flat, headers, packed, shopify_json, sniff, trees
 from services.formats.base import FeedRefused, Reading
+from services.formats.mapping import Mapping
 from services.formats.table import IDENTIFYING
 
 _CHUNK = 64 * 1024
@@ -34,6 +35,7 @@ class Kind(NamedTuple):
 
 
 _KINDS = (
+    Kind(exported.is_product, exported.JSON),
     Kind(shopify_json.recognises, shopify_json.DIALECT),
     Kind(bigbuy.recognises, bigbuy.DIALECT),
     Kind(
@@ -43,7 +45,7 @@ _KINDS = (
 )
 
 
-def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
+def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: Mapping | None = None) -> Reading:
     """Recognise a seekable stream of JSON and read it.
 
     The records are read as they are asked for; until then the stream must stay open and untouched. Raises FeedRefused
@@ -51,7 +53,7 @@ def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
     ``no_product_columns`` or ``no_records``, or one for its encoding.
     """
     codec, _ = sniff.encoding(stream)
-    path, sample = _choose(_Text(stream, codec).records())
+    path, sample = _choose(_Text(stream, codec).records(), mapping.record if mapping else None)
     if not sample:
         raise FeedRefused("no_records", "The JSON holds no list of products.")
     dialect = next(kind.dialect for kind in _KINDS if kind.recognises(sample))
@@ -59,18 +61,27 @@ def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
     def records() -> Iterator[dict[str, Any]]:
         return (record for where, record in _Text(stream, codec).records() if where == path)
 
-    return trees.reading(dialect, records, encoding=codec, default_currency=default_currency)
+    return trees.reading(
+        dialect,
+        records,
+        encoding=codec,
+        default_currency=default_currency,
+        done=packed.done_of(stream),
+        mapping=mapping,
+    )
 
 
-def _choose(found: Iterator[Found]) -> tuple[str, list[dict[str, Any]]]:
-    """The array whose records look most like products."""
+def _choose(found: Iterator[Found], wanted: str | None) -> tuple[str, list[dict[str, Any]]]:
+    """The array whose records look most like products, or the one at the path that a mapping names."""
     samples: dict[str, list[dict[str, Any]]] = {}
     for path, record in found:
+        if wanted is not None and path != wanted:
+            continue
         sample = samples.setdefault(path, [])
         if len(sample) < _LOOKED_AT:
             sample.append(record)
             # The only array there is, or one that says enough: the rest of the file need not be looked at for this.
-            if len(sample) == _LOOKED_AT and (not path or _likeness(sample)[0] >= _ENOUGH):
+            if len(sample) == _LOOKED_AT and (not path or wanted or _likeness(sample)[0] >= _ENOUGH):
                 return path, sample
     best = max(samples, key=lambda path: _likeness(samples[path]), default="")
     return best, samples.get(best, [])
@@ -133,6 +144,8 @@ class _Text:
             return self._sequence()
         if follows or not self._complete:
             return None
+        if exported.is_product([value]):
+            return self._sequence()
         inside = _parts(value, "", 0)
         best = max(inside, key=lambda path: _likeness(inside[path]), default=None)
         itself = _likeness([value])[0]

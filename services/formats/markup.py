@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Literal, NamedTuple
 
-from services.formats import flat, headers, sniff, trees
+from services.formats import flat, headers, packed, sniff, trees
 from services.formats.base import FeedRefused, Reading
+from services.formats.mapping import Mapping
 from services.formats.table import IDENTIFYING, MOST_COLUMNS
 
 _CHUNK = 64 * 1024
@@ -73,7 +74,7 @@ _ANY = trees.Dialect(
 )
 
 
-def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
+def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: Mapping | None = None) -> Reading:
     """Recognise a seekable stream of XML and read it.
 
     The records are read as they are asked for; until then the stream must stay open and untouched. Raises FeedRefused
@@ -87,6 +88,8 @@ def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
     shape = _shape(head[_blank(head) :])
     found = next((one for one in dialects() if one.recognises(shape)), None)
     names = found.records(shape) if found else ()
+    if mapping and mapping.record:
+        found, names = Markup(lambda _: True, lambda _: (), _ANY), (flat.local(mapping.record),)
 
     def records() -> Iterator[Any]:
         return _elements(stream, tuple(f"{{*}}{name}" for name in names) or ("{*}nothing",))
@@ -95,7 +98,19 @@ def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
         for _ in records():  # a broken file is called broken, whatever it holds
             pass
         raise FeedRefused("no_records", f"No element of this XML document ({shape.root}) is repeated: no products.")
-    return trees.reading(found.dialect, records, encoding=encoding, default_currency=default_currency)
+    return trees.reading(
+        found.dialect,
+        records,
+        encoding=encoding,
+        default_currency=default_currency,
+        done=packed.done_of(stream),
+        mapping=mapping,
+    )
+
+
+def refuse_head(head: bytes) -> None:
+    """Raise FeedRefused ``xml_entities`` or ``undecodable`` if the beginning of a document shows it."""
+    _refuse_entities(head, _encoding(head))
 
 
 def _parser(tags: tuple[str, ...] | None, events: tuple[Literal["start", "end"], ...]) -> Any:

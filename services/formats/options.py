@@ -42,9 +42,7 @@ def option_columns(names: list[str], *, group: int | None) -> tuple[Options | No
     axes = [known[axis] for axis in _AXES if axis in known]
     if axes and group is not None:
         titles_of = [(names[index], index) for index in axes]
-        return Options(lambda row: _from_axes(row, group, titles_of), False), {
-            names[index]: "option_values" for index in axes
-        }
+        return Options(_axes_reader(group, titles_of), False), {names[index]: "option_values" for index in axes}
     return None, {}
 
 
@@ -58,6 +56,15 @@ def _numbered(names: list[str]) -> list[tuple[int, int]]:
                 at.setdefault((kind, next(group for group in found.groups() if group)), index)
     numbers = sorted(number for kind, number in at if kind == "name" and ("value", number) in at)
     return [(at["name", number], at["value", number]) for number in numbers[:3]]
+
+
+def numbered_role(name: str) -> str | None:
+    """``option1_name`` for the normalised header of an option's name, ``option1_value`` for that of its value."""
+    for kind, pattern in (("name", _NAME), ("value", _VALUE)):
+        found = pattern(name)
+        if found:
+            return f"option{next(group for group in found.groups() if group)}_{kind}"
+    return None
 
 
 def _from_pairs(row: list[str], numbered: list[tuple[int, int]]) -> tuple[list[str], list[str]] | None:
@@ -85,11 +92,19 @@ def _from_cell(cell: str) -> tuple[list[str], list[str]] | None:
     return ([name.strip() for name, _ in pairs], [value.strip() for _, value in pairs]) if pairs else None
 
 
-def _from_axes(row: list[str], group: int, axes: list[tuple[str, int]]) -> tuple[list[str], list[str]] | None:
-    if not row[group].strip():
-        return None
-    found = [(name, value) for name, index in axes if (value := _one_line(row[index]))]
-    return ([name for name, _ in found], [value for _, value in found]) if found else None
+def _axes_reader(group: int, axes: list[tuple[str, int]]) -> Read:
+    def read(row: list[str]) -> tuple[list[str], list[str]] | None:
+        if not row[group].strip():
+            return None
+        given, values = [], []
+        for name, index in axes:
+            value = row[index].strip()
+            if value:
+                given.append(name)
+                values.append(value.replace("\n", " ") if "\n" in value else value)
+        return (given, values) if given else None
+
+    return read
 
 
 def _one_line(cell: str) -> str:

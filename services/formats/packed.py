@@ -8,7 +8,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, BinaryIO
 
 from services.formats.base import FeedRefused
@@ -39,6 +39,21 @@ def too_large() -> FeedRefused:
 def size_of(stream: BinaryIO) -> int:
     """The length of a stream in bytes. Its position is lost."""
     return stream.seek(0, 2)
+
+
+def done_of(stream: BinaryIO) -> Callable[[], float]:
+    """How far a stream has been read, from 0 to 1. The position of the stream is kept."""
+    at = stream.tell()
+    size = size_of(stream) or 1
+    stream.seek(at)
+
+    def done() -> float:
+        try:
+            return min(1.0, stream.tell() / size)
+        except ValueError:  # it was let go with its last record
+            return 1.0
+
+    return done
 
 
 def keep(chunks: Iterator[bytes], packed: int) -> IO[bytes]:

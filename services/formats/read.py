@@ -1,12 +1,15 @@
 """The one entry for every feed: what a file is shows in its content, never in its name."""
 
+import dataclasses
 import re
 import weakref
+import zipfile
 from collections.abc import Iterator
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, NamedTuple
 
 from services.formats import delimited, packed, sniff
 from services.formats.base import Draft, FeedRefused, Reading, RowError
+from services.formats.mapping import Mapping
 
 _HEAD = 8192
 _XHTML = re.compile(r"\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*|<!doctype[^>]*>\s*)*<html\b", re.I | re.S).match
@@ -15,6 +18,13 @@ _LOCKED = re.compile(
     rb"\x09\x08(?:\x08\x00\x00\x05\x05\x00.{4}|\x10\x00\x00\x06\x05\x00.{12})\x2f\x00.\x00", re.S
 ).search
 _MOST_TRIED = 20  # members of a zip that are looked into
+
+
+class _Said(NamedTuple):
+    """What is known of a file besides the file."""
+
+    currency: str | None
+    mapping: Mapping | None
 
 
 def kind(head: bytes) -> str:
@@ -38,10 +48,11 @@ def kind(head: bytes) -> str:
     return {"XML": "xml", "XML or HTML": "xml", "JSON": "json"}.get(what or "", "text")
 
 
-def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
+def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: Mapping | None = None) -> Reading:
     """Recognise a seekable stream of any supported format and read it.
 
-    ``default_currency`` (ISO 4217) is the currency of prices that do not name one. The records are read as they are
+    ``default_currency`` (ISO 4217) is the currency of prices that do not name one, ``mapping`` what somebody has said
+    of the file's columns. The records are read as they are
     asked for; until then the stream must stay open and untouched. It is never closed here. A file that turns out to be
     broken is refused before the first record is given out; tables of delimited text have no such end, their broken
     rows are errors.
@@ -50,87 +61,111 @@ def read(stream: BinaryIO, *, default_currency: str | None = None) -> Reading:
     ``archive_empty``, ``archive_ambiguous``, ``archive_no_products``, ``archive_too_many``, ``expansion_limit`` and
     ``password_protected``.
     """
-    return _read(stream, default_currency, in_archive=False)
+    return _read(stream, _Said(default_currency, mapping), in_archive=False)
 
 
-def _read(stream: BinaryIO, default_currency: str | None, *, in_archive: bool) -> Reading:
+def _read(stream: BinaryIO, said: _Said, *, in_archive: bool) -> Reading:
     stream.seek(0)
     head = stream.read(_HEAD)
     found = kind(head)
     if found == "text":
-        return delimited.read(stream, default_currency=default_currency)
+        return delimited.read(stream, default_currency=said.currency, mapping=said.mapping)
     if found == "xml":
         from services.formats import markup
 
-        return markup.read(stream, default_currency=default_currency)
+        return markup.read(stream, default_currency=said.currency, mapping=said.mapping)
     if found == "json":
         from services.formats import jsonfeed
 
-        return jsonfeed.read(stream, default_currency=default_currency)
+        return jsonfeed.read(stream, default_currency=said.currency, mapping=said.mapping)
     if found == "gzip":
         _refuse_nested(in_archive)
-        return _read_unpacked(packed.gunzip(stream), default_currency)
+        return _read_unpacked(packed.gunzip(stream), said)
     if found == "ole":
-        return _read_ole(stream, default_currency)
-    return _read_zip(stream, default_currency, in_archive=in_archive)
+        return _read_ole(stream, said)
+    return _read_zip(stream, said, in_archive=in_archive)
+
+
+def nested() -> FeedRefused:
+    """The refusal of an archive inside an archive."""
+    return FeedRefused("archive_nested", "The archive holds another archive. Pack the feed once.")
 
 
 def _refuse_nested(in_archive: bool) -> None:
     if in_archive:
-        raise FeedRefused("archive_nested", "The archive holds another archive. Pack the feed once.")
+        raise nested()
 
 
-def _read_unpacked(kept: IO[bytes], default_currency: str | None) -> Reading:
+def _read_unpacked(kept: IO[bytes], said: _Said) -> Reading:
     """Read what came out of an archive; it is let go when its records are."""
     try:
-        found = _read(kept, default_currency, in_archive=True)  # type: ignore[arg-type]  # a stream of bytes either way
+        found = _read(kept, said, in_archive=True)  # type: ignore[arg-type]  # a stream of bytes either way
     except BaseException:
         kept.close()
         raise
     records = _pass_on(found.records)
     weakref.finalize(records, kept.close)
-    return Reading(found.format, found.encoding, found.delimiter, found.columns, records)
+    return dataclasses.replace(found, records=records)
 
 
 def _pass_on(records: Iterator[Draft | RowError]) -> Iterator[Draft | RowError]:
     yield from records
 
 
-def _read_ole(stream: BinaryIO, default_currency: str | None) -> Reading:
-    from services.formats import sheets
-
+def refuse_ole(stream: BinaryIO) -> None:
+    """Raise FeedRefused ``password_protected`` or ``binary`` for an old Office document that is no open workbook."""
     stream.seek(0)
     names = stream.read(4 * 1024 * 1024)
     if "EncryptedPackage".encode("utf-16-le") in names or _LOCKED(names):
+        from services.formats import sheets
+
         raise sheets.protected()
     if not any(name.encode("utf-16-le") in names for name in ("Workbook", "Book", "WORKBOOK", "BOOK")):
         raise FeedRefused("binary", "This is an old Office document, but no Excel workbook.")
-    return sheets.read(stream, "xls", None, default_currency=default_currency)
 
 
-def _read_zip(stream: BinaryIO, default_currency: str | None, *, in_archive: bool) -> Reading:
-    opened = packed.directory(stream)
+def _read_ole(stream: BinaryIO, said: _Said) -> Reading:
+    from services.formats import sheets
+
+    refuse_ole(stream)
+    return sheets.read(stream, "xls", None, default_currency=said.currency, mapping=said.mapping)
+
+
+def workbook_kind(opened: zipfile.ZipFile) -> str | None:
+    """Xlsx or ods, or None for a zip that is no workbook. Raises FeedRefused ``binary`` for one that cannot be read."""
     names = {info.filename for info in opened.infolist()}
     if "xl/workbook.bin" in names:
         raise FeedRefused("binary", "This is a binary Excel workbook (xlsb). Save it as xlsx.")
-    is_ods = "content.xml" in names and "mimetype" in names
-    if is_ods or any(name.casefold() in ("xl/workbook.xml", "[content_types].xml") for name in names):
-        from services.formats import sheets
+    if "content.xml" in names and "mimetype" in names:
+        return "ods"
+    return "xlsx" if any(name.casefold() in ("xl/workbook.xml", "[content_types].xml") for name in names) else None
 
-        return sheets.read(stream, "ods" if is_ods else "xlsx", opened, default_currency=default_currency)
-    _refuse_nested(in_archive)
-    inside = packed.members(opened)
+
+def refuse_members(inside: list[zipfile.ZipInfo]) -> None:
+    """Raise FeedRefused for a zip of no files, of too many, or of too large ones."""
     if not inside:
         raise FeedRefused("archive_empty", "The zip archive holds no file.")
     if len(inside) > _MOST_TRIED:
         raise FeedRefused("archive_too_many", f"The zip archive holds {len(inside):,} files: pack the feed alone.")
     if sum(info.file_size for info in inside) > packed.LARGEST:
         raise packed.too_large()
+
+
+def _read_zip(stream: BinaryIO, said: _Said, *, in_archive: bool) -> Reading:
+    opened = packed.directory(stream)
+    workbook = workbook_kind(opened)
+    if workbook:
+        from services.formats import sheets
+
+        return sheets.read(stream, workbook, opened, default_currency=said.currency, mapping=said.mapping)
+    _refuse_nested(in_archive)
+    inside = packed.members(opened)
+    refuse_members(inside)
     readable: list[tuple[str, Reading]] = []
     failed: list[tuple[str, FeedRefused]] = []
     for info in inside:
         try:
-            readable.append((info.filename, _read_unpacked(packed.unzip(opened, info), default_currency)))
+            readable.append((info.filename, _read_unpacked(packed.unzip(opened, info), said)))
         except FeedRefused as refused:
             failed.append((info.filename, refused))
     if len(readable) == 1:

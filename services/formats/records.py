@@ -39,13 +39,14 @@ def is_blank(row: list[str]) -> bool:
 
 
 def records(  # noqa: PLR0915  one loop, and the state it shares with the reader of lines
-    text: TextIO, *, delimiter: str, width: int, line: int, trims: bool, clean: bool
+    text: TextIO, *, delimiter: str, width: int, line: int, trims: bool, clean: bool, judged: bool = True
 ) -> Iterator[Record | RowError]:
     """Yield (line, cells) for each record from here to the end, or a RowError for one that cannot be used.
 
     ``line`` is the number of the next physical line. Every record comes with ``width`` cells and one empty cell
     more, to which a mapper points the columns a file has not. ``trims`` says that the writer of this file leaves
     empty cells at the end of a row away. ``clean`` says that no character was replaced while decoding.
+    Where rows are not to be ``judged``, a broken one comes as it is, with the cells that can be made out.
     """
     pending: deque[str] = deque()  # swallowed lines, to be read again
     again_until = 0  # lines below this number are being read again: they are not given a third chance
@@ -91,7 +92,7 @@ def records(  # noqa: PLR0915  one loop, and the state it shares with the reader
                 if len(row) != width:
                     if is_blank(row):
                         continue
-                    fault = _fit(row, width, trims, start)
+                    fault = _fit(row, width, trims, start) if judged else None
                 row.append("")
                 yield fault or (start, row)
             else:
@@ -114,6 +115,8 @@ def records(  # noqa: PLR0915  one loop, and the state it shares with the reader
             row.append("")
             yield problem(start, "quote_unterminated", None, first, reason)
             yield start, row
+        elif not judged:
+            yield start, [*(row or [first])]
         elif rest:
             yield fatal(start, "quote_unterminated", reason, first)
         else:

@@ -4,14 +4,16 @@ Formulas are read as the values they last had. A number is a number, not a text 
 article 10102, and 1.234 is never a thousand. Between the products may stand rows that name a category.
 """
 
+import dataclasses
 import datetime
 import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
-from services.formats import generic, headers, shopify, table, trees, woocommerce, workbooks
+from services.formats import exported, generic, headers, shopify, table, trees, woocommerce, workbooks
 from services.formats.base import FeedRefused, Reading
+from services.formats.mapping import Mapping, MappingInvalid
 from services.formats.numbers import word_set
 
 _LOOKED_AT = 60  # rows in which the header stands
@@ -20,6 +22,7 @@ _NAMES_PRODUCT = word_set("title sku id mpn")
 _MONEY = word_set("price sale compare_at_price cost")
 
 _FORMATS = (
+    *exported.FORMATS,
     (shopify.FORMAT, shopify.recognises, shopify.mapper),
     (woocommerce.FORMAT, woocommerce.recognises, woocommerce.mapper),
     (generic.FORMAT, lambda _: True, generic.mapper),
@@ -36,7 +39,12 @@ class _Found(NamedTuple):
 
 
 def read(
-    stream: BinaryIO, kind: str, opened: zipfile.ZipFile | None, *, default_currency: str | None = None
+    stream: BinaryIO,
+    kind: str,
+    opened: zipfile.ZipFile | None,
+    *,
+    default_currency: str | None = None,
+    mapping: Mapping | None = None,
 ) -> Reading:
     """Read a workbook; ``kind`` is xlsx, ods or xls, and the first two are zip archives, ``opened``.
 
@@ -46,16 +54,17 @@ def read(
     """
     if opened is not None:
         workbooks.refuse_oversized(stream, opened)
-    found = _choose(stream)
+    found = _choose(stream, mapping)
     names = {headers.normal(name) for name in found.spelled}
-    form, _, columns = next(one for one in _FORMATS if one[1](names))
+    formats = _FORMATS[len(exported.FORMATS) :] if mapping and mapping.fields else _FORMATS
+    form, _, columns = next(one for one in formats if one[1](names))
     sample = [row for _, row in islice(_rows(found), trees.SAMPLE)]
     sections = _Sections(found, sample)
 
     def rows() -> Iterator[trees.Line]:
         return sections.apply(_rows(found))
 
-    return trees.of_rows(
+    reading = trees.of_rows(
         rows,
         [row for _, row, _ in islice(rows(), trees.SAMPLE)],
         form=f"{form.removesuffix('_csv')}_{kind}",
@@ -63,10 +72,12 @@ def read(
         spelled=found.spelled | sections.column,
         columns=columns,
         default_currency=default_currency,
+        mapping=mapping,
     )
+    return dataclasses.replace(reading, sheet=found.sheet.name)
 
 
-def _choose(stream: BinaryIO) -> _Found:
+def _choose(stream: BinaryIO, mapping: Mapping | None) -> _Found:
     """The visible sheet whose header names the most, and of those the longest."""
     import python_calamine
 
@@ -79,7 +90,14 @@ def _choose(stream: BinaryIO) -> _Found:
             if one.typ == python_calamine.SheetTypeEnum.WorkSheet
             and one.visible == python_calamine.SheetVisibleEnum.Visible
         ]
-        tables = [_begin(book.get_sheet_by_name(name)) for name in shown or book.sheet_names]
+        shown = shown or book.sheet_names
+        if mapping and mapping.sheet:
+            if mapping.sheet not in book.sheet_names:
+                raise MappingInvalid(
+                    "mapping_column_missing", f"The workbook has no sheet {mapping.sheet!r}, but: {', '.join(shown)}."
+                )
+            shown = [mapping.sheet]
+        tables = [_begin(book.get_sheet_by_name(name), mapping) for name in shown]
     except python_calamine.PasswordError:
         raise protected() from None
     except FeedRefused:
@@ -91,7 +109,10 @@ def _choose(stream: BinaryIO) -> _Found:
     found = max((one for one in tables if one), key=lambda one: (one.known, one.sheet.height), default=None)
     if found is None:
         raise FeedRefused("no_records", "The workbook is empty.")
-    trees.refuse_unless_products(found.spelled, "The rows of this workbook")
+    if mapping is None:
+        rows = [row[:-1] for _, row in islice(_rows(found), table.SHOWN)]
+        seen = [list(found.spelled.values()), *rows]
+        trees.refuse_unless_products(found.spelled, "The rows of this workbook", seen)
     return found
 
 
@@ -100,13 +121,17 @@ def protected() -> FeedRefused:
     return FeedRefused("password_protected", "The workbook is protected by a password. Save it without one.")
 
 
-def _begin(sheet: Any) -> _Found | None:
+def _begin(sheet: Any, mapping: Mapping | None) -> _Found | None:
     """Where the header of a sheet stands: in one row, or in two above each other."""
     top = [[text(cell) for cell in row] for row in islice(sheet.iter_rows(), _LOOKED_AT)]
     if not top:
         return None
     if max(map(len, top)) > table.MOST_COLUMNS:
         raise FeedRefused("too_many_columns", f"A sheet has more than {table.MOST_COLUMNS} columns.")
+    if mapping and not mapping.header:
+        numbered = [f"Column {number}" for number in range(1, len(top[0]) + 1)]
+        return _Found(0, sheet, dict(zip(numbered, numbered, strict=True)), 0)
+    wanted = frozenset(map(headers.normal, mapping.named())) if mapping else frozenset()
     best: tuple[tuple[int, int], int, list[str], list[str]] = ((-1, 0), 0, [], [])
     for index, row in enumerate(top):
         if not any(row):
@@ -119,6 +144,7 @@ def _begin(sheet: Any) -> _Found | None:
             choices.append((index + 2, [_of_two(*pair) for pair in pairs], both))
         for first, names, whole in choices:
             known = len({said.field for said in headers.meanings(names) if said})
+            known += 100 * len(wanted.intersection(map(headers.normal, whole)))
             if (known, index - first) > best[0]:  # two rows only where they say more than one
                 best = (known, index - first), first, names, whole
     (known, _), first, names, whole = best

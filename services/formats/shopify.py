@@ -43,6 +43,17 @@ _COLUMNS = {
     "position": ("imageposition", "image_position"),
     "variant_image": ("variantimageurl variantimage", "variant_image_url"),
 }
+# Field of a mapping → the columns it stands in for.
+ROLES = {
+    field: _COLUMNS[key][0]
+    for field, key in {
+        "product_key": "handle", "title": "title", "description": "body", "brand": "vendor", "category": "category",
+        "tags": "tags", "status": "status", "sku": "sku", "barcode": "barcode", "price": "price",
+        "compare_at_price": "list_price", "cost": "cost", "stock": "quantity", "weight_grams": "grams",
+        "image_urls": "image", "image_position": "position", "variant_image_url": "variant_image",
+        **{f"option{n}_{part}": f"{part}{n}" for n in (1, 2, 3) for part in ("name", "value")},
+    }.items()
+}  # fmt: skip
 _NAMES = {key: names for key, (names, _) in _COLUMNS.items()}
 # Handle and Title are ordinary words; one of these makes the file Shopify's.
 _OWN = word_set(

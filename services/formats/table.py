@@ -1,7 +1,8 @@
 """Where the table begins: the delimiter and the header row, found by what the cells say, not by counting commas."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from services.formats import headers, records
@@ -13,6 +14,7 @@ _DELIMITERS = ",;\t|"
 _NAMED = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _TITLE_LINES = 30  # a header stands within the first so many records
 MOST_COLUMNS = 2000
+SHOWN = 100  # records that show what the columns hold
 # A record is a product's when one of these says which.
 IDENTIFYING = word_set("handle group id sku title barcode")
 
@@ -41,21 +43,37 @@ class _Candidate(NamedTuple):
     rows: list[list[str]]
 
 
-def find(sample: Sample, default_currency: str | None, reread: Callable[[str, int, int], Iterator[list[str]]]) -> Table:
+def find(
+    sample: Sample,
+    default_currency: str | None,
+    reread: Callable[[str, int, int], Iterator[list[str]]],
+    *,
+    named: Collection[str] | None = None,
+    headless: bool = False,
+) -> Table:
     """Find delimiter and header row in the beginning of a file.
 
-    ``reread`` gives all records again for a delimiter, a first line and a width. Raises FeedRefused
-    ``too_many_columns``, ``not_delimited`` or ``no_product_columns``.
+    ``reread`` gives all records again for a delimiter, a first line and a width. ``named`` are the columns a mapping
+    speaks of (None: there is no mapping), ``headless`` says that there is no header row. Raises FeedRefused
+    ``too_many_columns``, ``not_delimited`` or ``no_product_columns``; the last not where there is a mapping.
     """
     lines = [line + "\n" for line in sample.text.split("\n")]
-    best = max((_judge(lines, delimiter) for delimiter in _DELIMITERS), key=lambda one: (one.score, one.fitting))
+    wanted = frozenset(map(headers.normal, named or ()))
+    best = max(
+        (_judge(lines, delimiter, wanted) for delimiter in _DELIMITERS),
+        key=lambda one: (one.score, one.fitting, len(one.rows[one.header]) if one.rows else 0),
+    )
+    if headless and best.rows:
+        return _headless(sample, best, default_currency, reread)
     names = [name.strip("\ufeff \t\n") for name in best.rows[best.header]] if best.rows else []
     known = {found.field for found in headers.meanings(names[:MOST_COLUMNS]) if found}
     if len(names) > MOST_COLUMNS:
         raise FeedRefused("too_many_columns", f"The table has more than {MOST_COLUMNS} columns.")
     _refuse_long_delimiter(names)
-    if not known & IDENTIFYING or (len(known) == 1 and len(names) > 40) or headers.order_headers(names):
-        raise _refusal(names)
+    if named is None and (
+        not known & IDENTIFYING or (len(known) == 1 and len(names) > 40) or headers.order_headers(names)
+    ):
+        raise _refusal(names, best.rows[best.header : best.header + 100])
     first_line = _line_behind(lines, best)
     body = [row for row in records.parse(lines[first_line - 1 :], best.delimiter) if not records.is_blank(row)]
     if not sample.complete:
@@ -72,13 +90,35 @@ def find(sample: Sample, default_currency: str | None, reread: Callable[[str, in
     )
 
 
-def _judge(lines: list[str], delimiter: str) -> _Candidate:
+def _headless(
+    sample: Sample,
+    best: _Candidate,
+    default_currency: str | None,
+    reread: Callable[[str, int, int], Iterator[list[str]]],
+) -> Table:
+    """A table whose first row is data: its columns are called by their numbers."""
+    body = [row for row in best.rows if not records.is_blank(row)]
+    width = Counter(map(len, body)).most_common(1)[0][0] if body else 0
+    if width > MOST_COLUMNS:
+        raise FeedRefused("too_many_columns", f"The table has more than {MOST_COLUMNS} columns.")
+    return Table(
+        best.delimiter,
+        [f"Column {number}" for number in range(1, width + 1)],
+        1,
+        [(row + [""] * (width + 1 - len(row)))[: width + 1] for row in body if len(row) <= width + 1],
+        records.trims_rows(body, width),
+        default_currency,
+        lambda: reread(best.delimiter, 1, width),
+    )
+
+
+def _judge(lines: list[str], delimiter: str, wanted: frozenset[str]) -> _Candidate:
     """How well the beginning of a file reads with one delimiter."""
     rows = records.parse(lines[:400], delimiter)
     filled = [index for index, row in enumerate(rows) if not records.is_blank(row)][:_TITLE_LINES]
     if not filled:
         return _Candidate(0, 0, delimiter, 0, rows)
-    scores = {index: _known_fields(rows[index]) for index in filled}
+    scores = {index: _known_fields(rows[index]) + _wanted_names(rows[index], wanted) for index in filled}
     header = max(filled, key=lambda index: (scores[index], -index))
     if scores[header] < 2:  # one word may stand anywhere: only the first row can be a header of one known column
         header = filled[0]
@@ -91,6 +131,11 @@ def _known_fields(row: list[str]) -> int:
     if len(row) > MOST_COLUMNS:
         return 0
     return len({found.field for cell in row if cell and (found := headers.meaning(cell.strip()))})
+
+
+def _wanted_names(row: list[str], wanted: frozenset[str]) -> int:
+    """A row with the columns a mapping speaks of is the header, whatever else it says."""
+    return 100 * len(wanted.intersection(map(headers.normal, row[:MOST_COLUMNS]))) if wanted else 0
 
 
 def _line_behind(lines: list[str], best: _Candidate) -> int:
@@ -108,7 +153,12 @@ def _refuse_long_delimiter(names: list[str]) -> None:
         raise FeedRefused("not_delimited", f"The delimiter seems to be several signs, one of them {ends.pop()}.")
 
 
-def _refusal(names: list[str]) -> FeedRefused:
+def looks_like_data(names: list[str]) -> bool:
+    """Whether a row that should be a header has the cells of a record."""
+    return sum(not name or not name[0].isalpha() for name in names) * 3 > len(names)
+
+
+def _refusal(names: list[str], rows: list[list[str]]) -> FeedRefused:
     shown = ", ".join(name[:40] for name in names[:20] if name)
     orders = headers.order_headers(names)
     if orders:
@@ -117,10 +167,14 @@ def _refusal(names: list[str]) -> FeedRefused:
         return FeedRefused(
             "not_delimited", f"No {', '.join(_NAMED.values())} separates columns. The file begins: {shown[:80]}"
         )
-    if sum(not name or not name[0].isalpha() for name in names) * 3 > len(names):
+    if looks_like_data(names):
         return FeedRefused(
-            "no_product_columns", f"The first row looks like data: the table needs a row of headers. It is: {shown}"
+            "no_product_columns",
+            f"The first row looks like data: the table needs a row of headers. It is: {shown}",
+            seen=rows,
         )
     return FeedRefused(
-        "no_product_columns", f"No column says which product a row is (title, SKU or key). Columns found: {shown}"
+        "no_product_columns",
+        f"No column says which product a row is (title, SKU or key). Columns found: {shown}",
+        seen=rows,
     )

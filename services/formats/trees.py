@@ -5,13 +5,14 @@ them is decided in one place for every kind of feed. A file is read twice: once 
 off in the middle is refused before anything of it was used, and a second time for the drafts.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
 from services.formats import cells, generic, headers, links, table
 from services.formats.base import Draft, FeedRefused, Reading, RowError
+from services.formats.mapping import Mapping, applied
 from services.formats.numbers import word_set
 
 SAMPLE = 1000  # rows that number habits are learned from
@@ -41,7 +42,7 @@ class Dialect(NamedTuple):
     """One way to write products as a tree. ``learn`` reads all records once."""
 
     format: str
-    learn: Callable[[Iterable[Any]], Known]
+    learn: Callable[[Iterable[Any], Mapping | None], Known]
     priced: bool = False  # the format demands a price: one that is missing is reported
 
 
@@ -51,14 +52,14 @@ def fixed(
     *,
     columns: Columns = generic.mapper,
     says: Callable[[Any], Iterable[tuple[str, str]]] | None = None,
-) -> Callable[[Iterable[Any]], Known]:
+) -> Callable[[Iterable[Any], Mapping | None], Known]:
     """The ``learn`` of a dialect whose columns are known beforehand.
 
     ``says`` gives what a record tells about others (key → value), such as a category its name; ``rows`` may ask for
     it, wherever in the file it stood.
     """
 
-    def learn(found: Iterable[Any]) -> Known:
+    def learn(found: Iterable[Any], _: Mapping | None) -> Known:
         sample: list[dict[str, str]] = []
 
         def told() -> Iterator[tuple[str, str]]:
@@ -79,13 +80,19 @@ def _nothing(_: str) -> None:
 
 
 def reading(
-    dialect: Dialect, records: Callable[[], Iterator[Any]], *, encoding: str, default_currency: str | None
+    dialect: Dialect,
+    records: Callable[[], Iterator[Any]],
+    *,
+    encoding: str,
+    default_currency: str | None,
+    done: Callable[[], float],
+    mapping: Mapping | None = None,
 ) -> Reading:
     """Read a file through, then read it again for its drafts. ``records`` begins anew each time it is called.
 
     The line of a draft is the number of its row in the file. Raises FeedRefused, also while the records are read.
     """
-    known = dialect.learn(records())
+    known = dialect.learn(records(), mapping)
     if not known.sample:
         raise FeedRefused("no_records", "The file holds no products.")
     names = list(known.headers)
@@ -107,6 +114,8 @@ def reading(
         columns=known.columns,
         default_currency=default_currency,
         priced=dialect.priced,
+        done=done,
+        mapping=mapping,
     )
 
 
@@ -120,18 +129,27 @@ def of_rows(
     columns: Columns,
     default_currency: str | None,
     priced: bool = False,
+    done: Callable[[], float] | None = None,
+    mapping: Mapping | None = None,
 ) -> Reading:
     """Rows whose columns are known (``spelled``: as the mapper knows them → as the file does), as drafts."""
     names = list(spelled)
     opened = table.Table("", names, 1, sample, False, default_currency, lambda: (row for _, row, _ in rows()))
+    if mapping:
+        columns = applied(columns, mapping, list(spelled.values()))
     used, to_draft = columns(opened)
     filled = {name for row in sample for name, cell in zip(names, row, strict=False) if cell.strip()}
     drafts = _drafts(rows(), to_draft, spelled, priced)
     first = next(drafts, None)
     if first is None:
         raise FeedRefused("no_records", "The file holds no products.")
-    used = {spelled[name]: field for name, field in used.items() if name in filled}
-    return Reading(form, encoding, "", used, chain((first,), drafts))
+    used = {spelled.get(name, name): field for name, field in used.items() if name in filled or name not in spelled}
+    shown, rows_shown = tuple(spelled.values()), tuple(row[:-1] for row in sample[: table.SHOWN])
+
+    def as_they_stand() -> Iterator[tuple[int, list[str]]]:
+        return ((number, row[:-1]) for number, row, _ in rows())
+
+    return Reading(form, encoding, "", used, chain((first,), drafts), done, shown, rows_shown, rows=as_they_stand)
 
 
 def _drafts(
@@ -160,19 +178,27 @@ def _drafts(
             yield draft
 
 
-# A table of products says more of them than their number and name: a list of categories or brands has those too.
+# A table of products says more of them than their number, name and picture: a list of brands has those too.
 _OF_PRODUCTS = word_set(
-    "sku barcode price sale compare_at_price cost stock availability description image more_images brand weight"
+    "sku barcode price sale compare_at_price cost stock availability description more_images brand weight"
 )
 
 
-def refuse_unless_products(names: Iterable[str], what: str) -> None:
-    """Raise FeedRefused ``no_product_columns`` unless these names are those of a list of products."""
+def refuse_unless_products(
+    names: Iterable[str], what: str, seen: list[list[str]] | None = None, alike: Collection[str] = ()
+) -> None:
+    """Raise FeedRefused ``no_product_columns`` unless these names are those of a list of products.
+
+    ``seen`` are the first rows, with the names, as whoever makes a mapping is to see them. Names in ``alike`` speak of
+    a number that is the same in all records: that makes no product of them.
+    """
     given = list(names)
     fields = {found.field for found in headers.meanings(given) if found}
+    telling = {found.field for found in headers.meanings([name for name in given if name not in alike]) if found}
     orders = headers.order_headers(given)
     if orders:
         raise FeedRefused("no_product_columns", f"This looks like a list of orders (columns: {', '.join(orders)}).")
-    if not fields & table.IDENTIFYING or not fields & _OF_PRODUCTS or len(fields) < 2:
+    if not fields & table.IDENTIFYING or not telling & _OF_PRODUCTS or len(fields) < 2:
         shown = ", ".join(name[:40] for name in given[:20])
-        raise FeedRefused("no_product_columns", f"{what} do not look like products. They have: {shown or 'nothing'}.")
+        reason = f"{what} do not look like products. They have: {shown or 'nothing'}."
+        raise FeedRefused("no_product_columns", reason, seen=seen)

@@ -41,6 +41,16 @@ _COLUMNS = {
     "images": ("images", "image_urls"),
     "parent": ("parent", "product_key"),
 }
+# Field of a mapping → the columns it stands in for.
+ROLES = {
+    field: _COLUMNS[key][0]
+    for field, key in {
+        "id": "id", "sku": "sku", "title": "name", "status": "published", "description": "description",
+        "category": "category", "tags": "tags", "brand": "brand", "barcode": "barcode", "sale_price": "sale",
+        "price": "regular", "cost": "cost", "stock": "stock", "weight_grams": "weight", "image_urls": "images",
+        "group": "parent",
+    }.items()
+}  # fmt: skip
 _OWN = word_set(
     "published visibilityincatalog regularprice saleprice taxstatus instock backordersallowed parent attribute1name "
     "groupedproducts crosssells"

@@ -6,6 +6,6 @@ from services.jobs import Job
 
 
 class ImportCsvProducts(Job, kind="import_csv_products", queue="import", timeout=3600):
-    """Bring a delimited file or address into the catalogue. Every attempt goes on where the one before it ended."""
+    """Bring a feed of any format into the catalogue. Every attempt goes on where the one before it ended."""
 
     import_id: UUID

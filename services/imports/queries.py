@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from services.core.errors import NotFound
 from services.core.paging import Page, Slice, paginate
-from services.models import Import, ImportRowError, Job
+from services.formats.formulas import harmless
+from services.models import Changeset, Import, ImportRowError, Job
 
 
 class ImportNotFound(NotFound):
@@ -21,26 +22,33 @@ class ImportNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An import and, as long as it is remembered, its job."""
+    """An import, its latest plan if it has come so far, and, as long as it is remembered, its job."""
 
     import_: Import
     job: Job | None
+    changeset: Changeset | None = None
 
     @property
     def status(self) -> str:
         """The job's state. Of an import whose job is forgotten: succeeded, or expired when it never came through."""
         if self.import_.finished_at is not None:
             return "succeeded"
-        return "expired" if self.job is None else self.job.state
+        if self.job is not None:
+            return self.job.state
+        planned = self.changeset is not None and self.changeset.planned_at is not None
+        return "succeeded" if planned else "expired"
 
     @property
     def phase(self) -> str:
-        """What is next to be done: fetch, read, apply; or done."""
-        if self.import_.finished_at is not None:
+        """What is next to be done: fetch, read, plan, awaiting_approval (by somebody), apply; or done."""
+        plan = self.changeset
+        if self.import_.finished_at is not None or (plan is not None and plan.finished_at is not None):
             return "done"
+        if plan is not None and plan.planned_at is not None:
+            return "apply" if plan.state == "applying" else "awaiting_approval"
         if self.import_.storage_key is None:
             return "fetch"
-        return "read" if self.import_.staged_at is None else "apply"
+        return "read" if self.import_.staged_at is None else "plan"
 
     @property
     def progress(self) -> dict[str, Any] | None:
@@ -68,7 +76,8 @@ def list_operations(session: Session, page: Page, *, merchant_id: UUID, source: 
     jobs = {
         job.id: job for job in session.scalars(select(Job).where(Job.id.in_([row.job_id for row in found.data]))).all()
     }
-    return found.map(lambda import_: Operation(import_, jobs.get(import_.job_id)))
+    plans = _plans(session, [row.id for row in found.data], merchant_id=merchant_id)
+    return found.map(lambda import_: Operation(import_, jobs.get(import_.job_id), plans.get(import_.id)))
 
 
 def get_operation(session: Session, id_: UUID) -> Operation:
@@ -76,7 +85,14 @@ def get_operation(session: Session, id_: UUID) -> Operation:
     import_ = session.get(Import, id_)
     if import_ is None:
         raise ImportNotFound()
-    return Operation(import_, session.get(Job, import_.job_id))
+    plans = _plans(session, [id_], merchant_id=import_.merchant_id)
+    return Operation(import_, session.get(Job, import_.job_id), plans.get(id_))
+
+
+def _plans(session: Session, ids: list[UUID], *, merchant_id: UUID) -> dict[UUID, Changeset]:
+    """The latest plan of each import: one that was overtaken and began anew has several."""
+    own = select(Changeset).where(Changeset.merchant_id == merchant_id, Changeset.import_id.in_(ids))
+    return {plan.import_id: plan for plan in session.scalars(own.order_by(Changeset.id)) if plan.import_id is not None}
 
 
 def row_errors(session: Session, import_: Import, *, limit: int | None = None) -> list[ImportRowError]:
@@ -89,17 +105,13 @@ def row_errors(session: Session, import_: Import, *, limit: int | None = None) -
 
 def errors_csv(errors: list[ImportRowError]) -> Iterator[str]:
     """The errors as lines of a CSV that is safe to open in a spreadsheet."""
-    yield _line(("line", "code", "column", "value", "reason"))
+    yield csv_line(("line", "code", "column", "value", "reason"))
     for error in errors:
-        yield _line((str(error.line), error.code, error.column or "", error.value or "", error.reason))
+        yield csv_line((str(error.line), error.code, error.column or "", error.value or "", error.reason))
 
 
-def _line(cells: tuple[str, ...]) -> str:
+def csv_line(cells: tuple[str, ...]) -> str:
+    """A line of a CSV that is safe to open in a spreadsheet."""
     text = io.StringIO()
-    csv.writer(text).writerow([_harmless(cell) for cell in cells])
+    csv.writer(text).writerow([harmless(cell) for cell in cells])
     return text.getvalue()
-
-
-def _harmless(cell: str) -> str:
-    """A cell that a spreadsheet shows and does not run (OWASP, CSV injection)."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

@@ -4,22 +4,22 @@ import hashlib
 import io
 from dataclasses import dataclass
 from typing import BinaryIO
-from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.core.crypto import encrypt
+from services.core.db import transaction
 from services.core.errors import Conflict, Invalid, TooLarge
 from services.core.ids import new_id
 from services.core.settings import get_settings
-from services.formats import delimited, sniff
 from services.formats.base import FeedRefused
+from services.formats.look import MAPPABLE, refuse_early
 from services.formats.numbers import currency_code
 from services.imports.jobs import ImportCsvProducts
+from services.imports.origin import source_named, split_secret
 from services.jobs import enqueue
-from services.models import Import
+from services.models import Import, Source
 from services.storage import get_storage
 
 
@@ -51,6 +51,8 @@ class Stored:
     filename: str | None
     sha256: str
     bytes: int
+    etag: str | None = None  # of one that was fetched
+    last_modified: str | None = None
 
 
 class HashingReader(io.RawIOBase):
@@ -87,24 +89,28 @@ def known_currency(given: str | None) -> str | None:
     return given.upper()
 
 
-def refuse_unusable(file: BinaryIO) -> None:
-    """Look at the beginning of a file, as much as its reader would, and raise FeedNotUsable for what is no feed.
+def refuse_unusable(file: BinaryIO, *, merchant_id: UUID, source: str | None = None) -> None:
+    """Look at a file as far as that is quick, and raise FeedNotUsable for what is certainly no feed.
 
-    What only shows further on makes the job fail instead. The stream is left at its beginning.
+    A source with a mapping may take what is no table of products by itself. What only shows further on makes the job
+    fail instead. The stream is left at its beginning.
     """
-    head = file.read(sniff.SAMPLE)
-    complete = not file.read(1)
-    file.seek(0)
     try:
-        delimited.read(io.BytesIO(head))
+        refuse_early(file)
     except FeedRefused as refused:
-        # What stands further on may still tell the encoding, or that there are rows at all.
-        if complete or refused.code not in ("undecodable", "no_records"):
-            raise FeedNotUsable(refused) from refused
+        if refused.code in MAPPABLE and source is not None and _has_mapping(merchant_id, source):
+            return
+        raise FeedNotUsable(refused) from refused
 
 
-def store_upload(file: BinaryIO, *, merchant_id: UUID, filename: str | None) -> Stored:
-    """Keep an uploaded file, hashing it on the way. Raises FeedNotUsable, UploadTooLarge, StorageAway.
+def _has_mapping(merchant_id: UUID, source: str) -> bool:
+    own = select(Source.mapping).where(Source.merchant_id == merchant_id, Source.name == source)
+    with transaction(merchant_id=merchant_id) as session:
+        return bool(session.scalar(own))
+
+
+def store_upload(file: BinaryIO, *, merchant_id: UUID, filename: str | None, source: str | None = None) -> Stored:
+    """Keep an uploaded file for a source, hashing it on the way. Raises FeedNotUsable, UploadTooLarge, StorageAway.
 
     Call it outside any transaction. What is not taken into an import is to be given to `drop_upload`.
     """
@@ -113,7 +119,7 @@ def store_upload(file: BinaryIO, *, merchant_id: UUID, filename: str | None) -> 
     most = get_settings().max_upload_bytes
     if size > most:
         raise UploadTooLarge(f"The file is larger than {most:,} bytes.", max_bytes=most)
-    refuse_unusable(file)
+    refuse_unusable(file, merchant_id=merchant_id, source=source)
     reader = HashingReader(file)
     name = (filename or "").replace("\\", "/").rpartition("/")[2].replace("\0", "")[:200] or None
     key = get_storage().put(reader, merchant_id=merchant_id, name=name or "feed")
@@ -133,12 +139,16 @@ def start_import(
     currency: str | None,
     stored: Stored | None = None,
     url: str | None = None,
+    parent_id: UUID | None = None,
 ) -> Import:
-    """An import of a stored file or of an address, and its job.
+    """An import of a stored file, of an address, or of what was fetched from there (both), and its job.
 
-    Raises ImportAlreadyActive (with the ids of the active one) when the same content, or the same address, is on its
-    way into the source with the same currency.
+    The source is made if there is none of that name; its currency is that of an import that names none. Raises
+    ImportAlreadyActive (with the ids of the active one) when the same content, or the same address, is on its way into
+    the source with the same currency.
     """
+    origin = source_named(session, merchant_id=merchant_id, name=source)
+    currency = currency or origin.currency
     content = stored.sha256 if stored else f"url {url}"
     id_ = new_id()
     job_id, is_new = enqueue(
@@ -146,11 +156,12 @@ def start_import(
         ImportCsvProducts(import_id=id_),
         merchant_id=merchant_id,
         unique_key=hashlib.sha256("\n".join((source, currency or "", content)).encode()).hexdigest(),
+        parent_id=parent_id,
     )
     if not is_new:
         active = session.scalar(select(Import.id).where(Import.merchant_id == merchant_id, Import.job_id == job_id))
         raise ImportAlreadyActive(import_id=active, job_id=job_id, status_url=status_url(active))
-    shown, secret = _split_secret(url)
+    shown, secret = split_secret(url)
     import_ = Import(
         id=id_,
         merchant_id=merchant_id,
@@ -163,6 +174,8 @@ def start_import(
         storage_key=stored.key if stored else None,
         sha256=stored.sha256 if stored else None,
         bytes=stored.bytes if stored else None,
+        etag=stored.etag if stored else None,
+        last_modified=stored.last_modified if stored else None,
     )
     session.add(import_)
     session.flush()
@@ -172,12 +185,3 @@ def start_import(
 def status_url(import_id: UUID | None) -> str:
     """Where to ask how an import is going."""
     return f"/api/v1/bulk/operations/{import_id}"
-
-
-def _split_secret(url: str | None) -> tuple[str | None, str | None]:
-    """A URL as it may be shown, and encrypted as a whole when it has a user or a query: suppliers put keys there."""
-    parts = urlsplit(url or "")
-    if url is None or not (parts.username or parts.query):
-        return url, None
-    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="…" if parts.query else "")
-    return urlunsplit(shown), encrypt(url)

@@ -4,26 +4,32 @@ The table is unlogged: a crash of Postgres empties it. An attempt that was cut, 
 the rows are dropped and the stored file is read again. The catalogue knows up to which key it has taken them.
 """
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from itertools import chain, islice
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.catalog.drafts import StagingLost
 from services.core.clock import now
-from services.core.errors import Invalid, Unavailable
-from services.formats import delimited
+from services.core.errors import Conflict, Invalid
+from services.formats import read
 from services.formats.base import Draft, Reading, RowError
+from services.imports.mappings import saved_mapping
 from services.imports.row_errors import ErrorTally, forget_errors, record_errors
+from services.imports.turns import sweep_drafts
 from services.jobs import Run
 from services.models import Import
 
 # With 100,000 rows, batches of 2,500 took a quarter more processor time than of 10,000, and 40,000 saved a twentieth.
-# A batch takes about 0.2 s, most of it the reader's, which is also how long a cancellation may have to wait.
+# A batch takes about 0.2 s, most of it the reader's, which is also how long a cancellation may have to wait. It is held
+# in memory, so rows with long descriptions make smaller ones.
 BATCH_ROWS = 10_000
+BATCH_CHARACTERS = 10_000_000  # of descriptions
+T = TypeVar("T")
 LONGEST_KEY = 500  # characters: an index entry holds 2,700 bytes, and a key longer than a sentence is a mistake
 _INDEXED = ("sku", "barcode", "brand")
 
@@ -40,28 +46,26 @@ _TYPES = {
 }
 # COPY does not enter a table with row-level security: it fills one of the transaction's own, and an INSERT, which
 # the policy can check, takes the rows from there.
-_STAGE = text(f"""
-INSERT INTO import_drafts (merchant_id, import_id, {_FIELDS})
-SELECT :merchant_id, :import_id, {", ".join(f"{name}::{_TYPES.get(name, 'text')}" for name in Draft._fields)}
+_STAGE = f"""
+INSERT INTO import_drafts (merchant_id, import_id, {_FIELDS}, print)
+SELECT %(merchant_id)s, %(import_id)s, {", ".join(f"{name}::{_TYPES.get(name, 'text')}" for name in Draft._fields)},
+    hash_record_extended(ROW({", ".join(name for name in Draft._fields if name not in ("line", "product_key"))}), 0)
 FROM draft_load
-""")  # noqa: S608  # names of fields
+"""  # noqa: S608  # names of fields
 _COUNT = text("SELECT count(*) FROM import_drafts WHERE merchant_id = :merchant_id AND import_id = :import_id")
-_CLEAR = text("DELETE FROM import_drafts WHERE merchant_id = :merchant_id AND import_id = :import_id")
-# What imports that ended without coming through have left behind.
-_SWEEP = text("""
-DELETE FROM import_drafts WHERE merchant_id = :merchant_id AND import_id IN (
-    SELECT imports.id FROM imports LEFT JOIN jobs ON jobs.id = imports.job_id
-    WHERE imports.merchant_id = :merchant_id AND imports.finished_at IS NULL
-      AND coalesce(jobs.state, 'failed') IN ('succeeded', 'failed', 'cancelled'))
+_SUM = text("""
+SELECT count(*) AS rows, sum(print) AS print FROM import_drafts
+WHERE merchant_id = :merchant_id AND import_id = :import_id
 """)
-
-
-class StagingLost(Unavailable):
-    """The staged rows went with a crash of the database; they will be read from the file again."""
+_CLEAR = text("DELETE FROM import_drafts WHERE merchant_id = :merchant_id AND import_id = :import_id")
 
 
 class NoUsableRows(Invalid):
     """Not one row of the file could be used."""
+
+
+class StagedOtherwise(Conflict):
+    """The file is read otherwise than when its plan was made: its source has another mapping now. Import it again."""
 
 
 def is_staged(session: Session, import_: Import) -> bool:
@@ -85,27 +89,27 @@ def clear_drafts(session: Session, import_: Import) -> None:
 def stage(run: Run, import_: Import, stream: BinaryIO) -> None:
     """Read the file from its beginning and stage its drafts; at the end, say so in the import's row.
 
-    Raises FeedRefused, NoUsableRows, StagingLost, Stopped.
+    Raises FeedRefused, NoUsableRows, StagedOtherwise, StagingLost, Stopped.
     """
-    known = (
-        import_.staged_at is not None
-    )  # only the drafts were lost: its errors are recorded, and some are the merge's
+    # Only the drafts were lost: its errors are recorded, and some were found in planning.
+    known = import_.staged_at is not None
     with run.transaction() as session:
-        session.execute(_SWEEP, {"merchant_id": import_.merchant_id})
+        sweep_drafts(session, merchant_id=import_.merchant_id)
         clear_drafts(session, import_)
         if not known:
             forget_errors(session, merchant_id=import_.merchant_id, import_id=import_.id)
+        mapping = saved_mapping(session, merchant_id=import_.merchant_id, source=import_.source)
     run.progress(0, None, "reading")
-    reading = delimited.read(stream, default_currency=import_.currency)
-    size = import_.bytes or 0
+    reading = read.read(stream, default_currency=import_.currency, mapping=mapping)
     tally = ErrorTally()
     records = iter(reading.records)
     staged = 0
-    while (first := next(records, None)) is not None:
+    batch = _read_on(records, tally)
+    while batch is not None:
         with run.transaction() as session:
-            batch = chain((first,), islice(records, BATCH_ROWS - 1))
-            staged += _copy(session, batch, tally, merchant_id=import_.merchant_id, import_id=import_.id)
-        run.progress(staged, None, f"reading, {100 * stream.tell() // size} %" if size else "reading")
+            staged += len(batch)
+            batch = _copy(session, import_, batch, meanwhile=lambda: _read_on(records, tally))
+        run.progress(staged, None, f"reading, {100 * reading.done():.0f} %" if reading.done else "reading")
     with run.transaction() as session:
         _conclude(session, import_.id, reading, tally, staged=staged, known=known)
     if not staged:
@@ -116,8 +120,11 @@ def _conclude(
     session: Session, import_id: UUID, reading: Reading, tally: ErrorTally, *, staged: int, known: bool
 ) -> None:
     import_ = session.get_one(Import, import_id)
-    if count_drafts(session, import_) != staged:
+    there = session.execute(_SUM, {"merchant_id": import_.merchant_id, "import_id": import_.id}).one()
+    if there.rows != staged:
         raise StagingLost(retry_after=1)
+    if known and (staged, there.print) != (import_.staged_rows, import_.staged_print):
+        raise StagedOtherwise()
     if not known:
         record_errors(session, tally, merchant_id=import_.merchant_id, import_id=import_id)
         session.refresh(import_)
@@ -125,28 +132,44 @@ def _conclude(
     import_.format, import_.encoding, import_.delimiter = reading.format, reading.encoding, reading.delimiter
     import_.columns = dict(reading.columns)
     import_.rows, import_.staged_rows, import_.staged_at = staged + tally.fatal, staged, moment
+    import_.staged_print = there.print
     session.flush()
 
 
-def _copy(
-    session: Session, records: Iterator[Draft | RowError], tally: ErrorTally, *, merchant_id: UUID, import_id: UUID
-) -> int:
-    """Stage the drafts among the records and tally the errors; how many drafts there were.
-
-    The rows go to the server as they are read: it takes them apart while we read on.
-    """
-    connection: Any = session.connection().connection.driver_connection
-    connection.execute(_LOAD)
-    with connection.cursor() as cursor, cursor.copy(f"COPY draft_load ({_FIELDS}) FROM STDIN") as copy:
-        write = copy.write_row
+def _read_on(records: Iterator[Draft | RowError], tally: ErrorTally) -> list[Draft] | None:
+    """The next batch of drafts, with the errors among them tallied; None at the end."""
+    drafts: list[Draft] = []
+    size = 0
+    gc.disable()  # it would look through ten thousand new tuples again and again, and find nothing: a quarter more time
+    try:
         for record in records:
             if type(record) is RowError:
                 tally.add(record)
                 continue
             draft = _storable(record, tally)  # type: ignore[arg-type]
-            if draft is not None:
-                write(draft)
-    return session.execute(_STAGE, {"merchant_id": merchant_id, "import_id": import_id}).rowcount  # type: ignore[attr-defined, no-any-return]
+            if draft is None:
+                continue
+            drafts.append(draft)
+            size += len(draft.description or "")
+            if len(drafts) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
+                break
+    finally:
+        gc.enable()
+    return drafts or None
+
+
+def _copy(session: Session, import_: Import, drafts: list[Draft], *, meanwhile: Callable[[], T]) -> T:
+    """Stage the drafts. While the server takes them in, do something else: returns what that returned."""
+    connection: Any = session.connection().connection.driver_connection
+    connection.execute(_LOAD)
+    with connection.cursor() as cursor, cursor.copy(f"COPY draft_load ({_FIELDS}) FROM STDIN") as copy:
+        write = copy.write_row
+        for draft in drafts:
+            write(draft)
+    with connection.pipeline() as pipeline:
+        connection.execute(_STAGE, {"merchant_id": import_.merchant_id, "import_id": import_.id})
+        pipeline.sync()  # sends it; the answer is waited for at the block's end
+        return meanwhile()
 
 
 def _storable(draft: Draft, tally: ErrorTally) -> Draft | None:

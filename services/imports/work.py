@@ -1,99 +1,115 @@
-"""One import from its file to the catalogue. Whatever cut an attempt, the next one comes to the same end."""
+"""One import from its file to the catalogue: read, plan, decide, apply. Whatever cut an attempt, the next one comes to
+the same end."""
 
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.catalog.merge import Merged, merge_range
+from services.catalog import applying
+from services.catalog.drafts import StagingLost
+from services.catalog.plan import plan_range
+from services.catalog.summary import conclude
+from services.core.clock import now
+from services.core.errors import Invalid
 from services.formats.base import FeedRefused, RowError
 from services.imports.receive import FeedNotUsable
 from services.imports.row_errors import ErrorTally, record_errors
-from services.imports.staging import StagingLost, clear_drafts, is_staged, stage
+from services.imports.staging import clear_drafts, is_staged, stage
+from services.imports.turns import take_turn
 from services.jobs import Outcome, Run, Snooze
-from services.models import Import
+from services.models import Changeset, Import, Source
 from services.storage import get_storage
 
-# Drafts a batch. With 100,000 rows, 2,000, 8,000 and 20,000 took the same processor time within a tenth. A batch of
-# 8,000 is a fifth of a second, far from the 60 s a statement may take, and what a cancellation has to wait for.
-MERGE_ROWS = 8_000
 WAIT_SECONDS = 2.0
 
 
-# One import of a source at a time, in the order they were asked for. The lock only guards the decision: whoever has
-# the latest turn keeps it until its job has ended.
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('import:' || :merchant_id || ':' || :source, 0))")
-_OTHERS = text("""
-SELECT
-    coalesce(bool_or(other.turn_at > own.turn_at), false) AS overtaken,
-    coalesce(bool_or((other.turn_at > coalesce(own.turn_at, '-infinity') OR own.turn_at IS NULL AND other.id < own.id)
-                     AND other.finished_at IS NULL AND jobs.state NOT IN ('succeeded', 'failed', 'cancelled')),
-             false) AS at_work
-FROM imports own
-JOIN imports other ON other.merchant_id = own.merchant_id AND other.source = own.source AND other.id <> own.id
-LEFT JOIN jobs ON jobs.id = other.job_id
-WHERE own.id = :id
-""")
-_TAKE_TURN = text("UPDATE imports SET turn_at = clock_timestamp() WHERE id = :id AND (turn_at IS NULL OR :anew)")
-# Its rows may have been overwritten: what it had done counts for nothing.
-_BEGIN_ANEW = text("""
-UPDATE imports SET staged_at = NULL, apply_cursor = NULL, applied_rows = 0, products_created = 0, products_updated = 0,
-    products_unchanged = 0, variants_created = 0, variants_updated = 0, variants_unchanged = 0
-WHERE id = :id
-""")
-# A batch and the cursor behind it are lost together or not at all, so only the last commit waits for the disk.
-_NO_WAIT = text("SET LOCAL synchronous_commit TO off")
-_WAIT = text("SET LOCAL synchronous_commit TO DEFAULT")
-_ADD = text("""
-UPDATE imports SET apply_cursor = :upto, applied_rows = applied_rows + :rows,
-    products_created = products_created + :products_created, products_updated = products_updated + :products_updated,
-    products_unchanged = products_unchanged + :products_unchanged,
-    variants_created = variants_created + :variants_created, variants_updated = variants_updated + :variants_updated,
-    variants_unchanged = variants_unchanged + :variants_unchanged
-WHERE id = :id
-""")
+class BadRows(Invalid):
+    """Some rows cannot be used, and this source takes a file as a whole or not at all."""
 
 
 def run_import(run: Run, *, import_id: UUID) -> Outcome | None:
-    """Do what is left to do of an import; its last transaction also ends the job.
+    """Do what is left to do of an import: up to a plan that waits for somebody, or up to the catalogue.
 
-    Snoozes while another import of the same source is at work. Raises FeedNotUsable, NoUsableRows, StagingLost, what
-    fetching and storage raise, and Stopped.
+    Its last transaction also ends the job. Snoozes while another import of the same source is at work. Raises
+    FeedNotUsable, NoUsableRows, BadRows, StagingLost, what fetching and storage raise, and Stopped.
     """
-    import_ = _take_turn(run, import_id)
+    import_ = take_turn(run, import_id)
     if import_ is None:
         return Snooze(WAIT_SECONDS, "behind_another_import")
     if import_.url is not None and import_.storage_key is None:
         from services.imports.fetch import fetch  # brings an HTTP client along, which files do not need
 
         fetch(run, import_)
-    with run.transaction() as session:
-        import_ = session.get_one(Import, import_id)
-        staged = is_staged(session, import_)
-    if not staged:
-        _stage(run, import_)
-    while _merge_next(run, import_id):
-        pass
+    changeset = _changeset(run, import_id)
+    if changeset.planned_at is None:
+        _ensure_staged(run, import_id)
+        _refuse_bad_rows(run, import_id, changeset.id)
+        while _plan_next(run, import_id, changeset.id):
+            pass
+        _refuse_bad_rows(run, import_id, changeset.id)
+        _decide(run, import_id, changeset.id)
+    else:
+        _go_on(run, changeset.id)
+        _ensure_staged(run, import_id)
+    if not run.ended:
+        applying.apply_changeset(run, changeset_id=changeset.id, ended=_applied)
     return None
 
 
-def _take_turn(run: Run, import_id: UUID) -> Import | None:
-    """The import, if it is its turn. One that had its turn, failed, and comes back after another begins anew."""
+def apply_approved(run: Run, *, changeset_id: UUID) -> None:
+    """Apply what is left of a plan in state `applying`; the last transaction also ends the job.
+
+    The drafts that products are made of are read from the stored file again if they are gone.
+    """
+    with run.transaction() as session:
+        import_id = session.get_one(Changeset, changeset_id).import_id
+    if import_id is not None:
+        _ensure_staged(run, import_id)
+    applying.apply_changeset(run, changeset_id=changeset_id, ended=_applied)
+
+
+def _changeset(run: Run, import_id: UUID) -> Changeset:
+    """The import's plan that is not over, or a new one."""
+    with run.transaction() as session:
+        own = select(Changeset).where(Changeset.import_id == import_id).order_by(Changeset.id.desc()).limit(1)
+        changeset = session.scalar(own)
+        if changeset is None or changeset.finished_at is not None:
+            import_ = session.get_one(Import, import_id)
+            if changeset is not None:  # given up: what was found in planning it will be found again
+                import_.staged_at = None
+            source = _source(session, import_)
+            changeset = Changeset(
+                merchant_id=import_.merchant_id,
+                kind="import",
+                state="planning",
+                source=import_.source,
+                import_id=import_id,
+                writes=source.fields,
+            )
+            session.add(changeset)
+        changeset.job_id = run.id
+        session.flush()
+        session.refresh(changeset)
+        return changeset
+
+
+def _source(session: Session, import_: Import) -> Source:
+    """What the import's source may do; of one that nobody has set up, the defaults."""
+    own = select(Source).where(Source.merchant_id == import_.merchant_id, Source.name == import_.source)
+    return session.scalar(own) or Source(
+        name=import_.source, fields=None, missing="leave", bad_rows="skip", apply="automatic", guards={}
+    )
+
+
+def _ensure_staged(run: Run, import_id: UUID) -> None:
+    """Read the stored file, unless its drafts are all there."""
     with run.transaction() as session:
         import_ = session.get_one(Import, import_id)
-        session.execute(_LOCK, {"merchant_id": str(import_.merchant_id), "source": import_.source})
-        others = session.execute(_OTHERS, {"id": import_id}).one()
-        if others.at_work:
-            return None
-        if others.overtaken:
-            session.execute(_BEGIN_ANEW, {"id": import_id})
-        session.execute(_TAKE_TURN, {"id": import_id, "anew": others.overtaken})
-        session.refresh(import_)
-        return import_
-
-
-def _stage(run: Run, import_: Import) -> None:
+        staged = is_staged(session, import_)
+    if staged:
+        return
     with get_storage().open(import_.storage_key or "", merchant_id=import_.merchant_id) as file:
         try:
             stage(run, import_, file)
@@ -101,44 +117,95 @@ def _stage(run: Run, import_: Import) -> None:
             raise FeedNotUsable(refused) from refused
 
 
-def _merge_next(run: Run, import_id: UUID) -> bool:
-    """Merge one range of products; False when that was the last. Cursor, counts and rows are one transaction."""
+def _refuse_bad_rows(run: Run, import_id: UUID, changeset_id: UUID) -> None:
     with run.transaction() as session:
-        session.execute(_NO_WAIT)
         import_ = session.get_one(Import, import_id)
-        if import_.applied_rows < import_.staged_rows:
-            _merge(session, import_)
-        done, total = import_.applied_rows, import_.staged_rows
-        if done == total:
-            _finish(run, session, import_)
-    run.progress_report = (done, total, "updating the catalogue")
-    if not run.ended:
-        run.checkpoint()
-    return not run.ended
+        refused = import_.errors > 0 and _source(session, import_).bad_rows == "refuse"
+        if refused:
+            changeset = session.get_one(Changeset, changeset_id)
+            changeset.state, changeset.finished_at, changeset.note = "failed", now(), "bad_rows"
+            clear_drafts(session, import_)
+    if refused:
+        raise BadRows(
+            f"{import_.errors} of {import_.rows} rows cannot be used, and this source takes a file as a whole."
+        )
 
 
-def _merge(session: Session, import_: Import) -> None:
-    merged = merge_range(
-        session,
-        merchant_id=import_.merchant_id,
-        source=import_.source,
-        import_id=import_.id,
-        after=import_.apply_cursor or "",
-        rows=MERGE_ROWS,
-    )
-    if merged is None or import_.applied_rows + merged.rows > import_.staged_rows:
-        raise StagingLost(retry_after=1)
-    tally = ErrorTally(map(_repeated, merged.repeated))
-    record_errors(session, tally, merchant_id=import_.merchant_id, import_id=import_.id)
-    session.execute(_ADD, {"id": import_.id, **_counts(merged), "upto": merged.upto, "rows": merged.rows})
-    session.refresh(import_)
+def _plan_next(run: Run, import_id: UUID, changeset_id: UUID) -> bool:
+    """Plan one range of products; False when that was the last. Items, cursor and counts are one transaction."""
+    with run.transaction() as session:
+        session.execute(applying.NO_WAIT)
+        import_ = session.get_one(Import, import_id)
+        changeset = session.get_one(Changeset, changeset_id, with_for_update=True)
+        done = changeset.counts.get("rows", 0)
+        source = _source(session, import_)
+        planned = plan_range(session, changeset, drafts=import_.staged_rows - done, missing=source.missing)
+        tally = ErrorTally(map(_repeated, planned.repeated))
+        record_errors(session, tally, merchant_id=import_.merchant_id, import_id=import_.id)
+        done += planned.rows
+        if planned.last and done != import_.staged_rows:
+            raise StagingLost(retry_after=1)
+        changeset.counts = {**changeset.counts, "rows": done}
+    run.progress(done, import_.staged_rows, "planning")
+    return not planned.last
 
 
-def _finish(run: Run, session: Session, import_: Import) -> None:
-    session.execute(_WAIT)
+def _decide(run: Run, import_id: UUID, changeset_id: UUID) -> None:
+    """The plan is whole: sum it up, judge it, and apply it, keep it, or put it before somebody, as its source says."""
+    with run.transaction() as session:
+        import_ = session.get_one(Import, import_id)
+        source = _source(session, import_)
+        changeset = session.get_one(Changeset, changeset_id)
+        changeset.counts = {**changeset.counts, "errors": import_.errors}
+        conclude(session, changeset)
+        held = _judge(session, changeset, source)
+        changeset.planned_at = now()
+        changeset.state = _state(source.apply, held=held, empty=not changeset.items)
+        if changeset.state == "applying":
+            changeset.decided_at = changeset.planned_at
+            return
+        run.finish(session, _result(import_, changeset))
+
+
+def _state(policy: str, *, held: bool, empty: bool) -> str:
+    if policy == "dry_run":
+        return "planned"
+    return "awaiting_approval" if held or (policy == "ask" and not empty) else "applying"
+
+
+def _judge(session: Session, changeset: Changeset, source: Source) -> bool:
+    from services.catalog.guards import judge_plan
+
+    return judge_plan(session, changeset, thresholds=source.guards)
+
+
+def _go_on(run: Run, changeset_id: UUID) -> None:
+    """A job that was cancelled or failed while it applied a plan, and is retried, goes on applying it."""
+    with run.transaction() as session:
+        changeset = session.get_one(Changeset, changeset_id, with_for_update=True)
+        if changeset.decided_at is not None and changeset.state == "planned":
+            changeset.state = "applying"
+
+
+def _applied(session: Session, changeset: Changeset) -> dict[str, Any]:
+    """The plan is applied: what came of its import is known, and its drafts are no longer needed."""
+    if changeset.import_id is None:
+        return {}
+    import_ = session.get_one(Import, changeset.import_id)
     clear_drafts(session, import_)
-    session.execute(text("UPDATE imports SET finished_at = now() WHERE id = :id"), {"id": import_.id})
-    run.finish(session, {"import_id": str(import_.id), **summary(import_)})
+    for what in ("products", "variants"):
+        done = changeset.counts["applied"][what]
+        setattr(import_, f"{what}_created", done.get("create", 0))
+        setattr(import_, f"{what}_updated", done.get("update", 0))
+        setattr(import_, f"{what}_unchanged", changeset.counts[what]["unchanged"])
+    import_.applied_rows = import_.staged_rows
+    import_.finished_at = now()
+    session.flush()
+    return _result(import_, changeset)
+
+
+def _result(import_: Import, changeset: Changeset) -> dict[str, Any]:
+    return {"import_id": str(import_.id), **summary(import_), **applying.outcome(changeset)}
 
 
 def _repeated(found: Any) -> RowError:
@@ -147,16 +214,6 @@ def _repeated(found: Any) -> RowError:
         f"Lines {found.line} and {found.later_line} are both {what[:300]}; where they differ, the later one counts."
     )
     return RowError(found.line, "duplicate_variant", None, (found.variant_key or found.product_key)[:200], reason)
-
-
-def _counts(merged: Merged) -> dict[str, int]:
-    return {name: getattr(merged, name) for name in COUNTS}
-
-
-COUNTS = (
-    *("products_created", "products_updated", "products_unchanged"),
-    *("variants_created", "variants_updated", "variants_unchanged"),
-)
 
 
 def summary(import_: Import) -> dict[str, Any]:

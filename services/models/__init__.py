@@ -2,6 +2,7 @@
 
 from services.models.base import Base
 from services.models.catalog import Product, Variant
+from services.models.exports import Export
 from services.models.imports import Import, ImportDraft, ImportRowError
 from services.models.jobs import (
     Job,
@@ -15,12 +16,14 @@ from services.models.jobs import (
     StatsPosition,
 )
 from services.models.merchants import IdempotencyKey, Member, Merchant
-from services.models.plans import Changeset, ChangesetItem, Source
+from services.models.plans import Changeset, ChangesetItem, FeedPrint, Source
 
 __all__ = [
     "Base",
     "Changeset",
     "ChangesetItem",
+    "Export",
+    "FeedPrint",
     "IdempotencyKey",
     "Import",
     "ImportDraft",

@@ -47,7 +47,7 @@ class Import(Base):
     rows: Mapped[int] = mapped_column(server_default=_NONE_YET)  # records in the file
     staged_rows: Mapped[int] = mapped_column(server_default=_NONE_YET)  # of these, usable ones
     staged_at: Mapped[datetime | None]
-    apply_cursor: Mapped[str | None] = mapped_column(Key)  # products up to this key are in the catalogue
+    staged_print: Mapped[Decimal | None]  # sum of their hashes: read again, the file must say the same
     applied_rows: Mapped[int] = mapped_column(server_default=_NONE_YET)
     products_created: Mapped[int] = mapped_column(server_default=_NONE_YET)
     products_updated: Mapped[int] = mapped_column(server_default=_NONE_YET)
@@ -116,3 +116,4 @@ class ImportDraft(Base):
     stock: Mapped[int | None]
     weight_grams: Mapped[int | None]
     variant_image_url: Mapped[str | None]
+    print: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)  # hash of the record but for its line

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, PrimaryKeyConstraint, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -30,8 +30,6 @@ class Source(Base):
     name: Mapped[str]
     url: Mapped[str | None]  # as it may be shown: without user and query
     url_secret: Mapped[str | None]  # the whole of it, encrypted, where it has them
-    etag: Mapped[str | None]  # of what was applied last
-    last_modified: Mapped[str | None]
     currency: Mapped[str | None]  # of prices that name none
     mapping: Mapped[dict[str, Any] | None]  # None: as proposed for each file
     fields: Mapped[list[str] | None] = mapped_column(ARRAY(Text))  # which it may write; None: all
@@ -59,6 +57,13 @@ class Changeset(Base):
         ),
         Index("changesets_merchant_id_id_idx", "merchant_id", "id"),
         Index(
+            "changesets_merchant_id_source_id_idx",
+            "merchant_id",
+            "source",
+            "id",
+            postgresql_where=text("source IS NOT NULL"),
+        ),
+        Index(
             "changesets_merchant_id_import_id_idx",
             "merchant_id",
             "import_id",
@@ -76,6 +81,7 @@ class Changeset(Base):
     job_id: Mapped[UUID | None]  # the latest job that works on it
     made_by: Mapped[UUID | None]  # the user, where a person made it
     note: Mapped[str | None]
+    writes: Mapped[list[str] | None] = mapped_column(ARRAY(Text))  # the fields its source might write; None: all
     digest: Mapped[str | None]  # SHA-256 of its items: who applies says which plan was seen
     plan_cursor: Mapped[str | None] = mapped_column(Key)  # products up to this key are planned
     items: Mapped[int] = mapped_column(server_default=_NONE_YET)
@@ -122,3 +128,15 @@ class ChangesetItem(Base):
     changes: Mapped[dict[str, Any] | None]  # field → [from, to]
     state: Mapped[str] = mapped_column(server_default="planned")
     version: Mapped[int | None]
+    applied_at: Mapped[datetime | None]  # the same for all items that were applied in one transaction
+
+
+class FeedPrint(Base):
+    """What a feed's records of a product hashed to when they last changed nothing of it. A cache; see the migration."""
+
+    __tablename__ = "feed_prints"
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+
+    merchant_id: Mapped[UUID]
+    product_id: Mapped[UUID] = mapped_column(primary_key=True)
+    print: Mapped[int] = mapped_column(BigInteger)

@@ -37,8 +37,11 @@ class Readable(Protocol):
 class Storage(Protocol):
     """Files of merchants. A file is never changed: every `put` makes a new key."""
 
-    def put(self, stream: Readable, *, merchant_id: UUID, name: str) -> str:
-        """Keep what is left to read of the stream; returns its key. Raises StorageAway, FileTooLarge."""
+    def put(self, stream: Readable, *, merchant_id: UUID, name: str, key: str | None = None) -> str:
+        """Keep what is left to read of the stream; returns its key. Raises StorageAway, FileTooLarge.
+
+        Whoever has to know the key beforehand gives one: a fresh `new_key`.
+        """
         ...
 
     def open(self, key: str, *, merchant_id: UUID) -> BinaryIO:
@@ -46,7 +49,7 @@ class Storage(Protocol):
         ...
 
     def delete(self, key: str, *, merchant_id: UUID) -> None:
-        """Drop the file; fine when it is gone already. Raises StorageAway."""
+        """Drop the file, also one that a crash left half written; fine when it is gone already. Raises StorageAway."""
         ...
 
 

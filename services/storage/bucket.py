@@ -56,9 +56,9 @@ class BucketStorage:
         if self._client is not None:
             self._client.http.close()
 
-    def put(self, stream: Readable, *, merchant_id: UUID, name: str) -> str:
+    def put(self, stream: Readable, *, merchant_id: UUID, name: str, key: str | None = None) -> str:
         """Upload from a temporary file, so that a try that breaks can be repeated. See `Storage`."""
-        key = new_key(merchant_id, name)
+        key = new_key(merchant_id, name) if key is None else checked(key, merchant_id)
         with tempfile.NamedTemporaryFile(prefix="shopopti-") as copy:
             shutil.copyfileobj(stream, copy, 1024 * 1024)
             copy.flush()

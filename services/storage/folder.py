@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
@@ -17,21 +16,22 @@ class FolderStorage:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def put(self, stream: Readable, *, merchant_id: UUID, name: str) -> str:
+    def put(self, stream: Readable, *, merchant_id: UUID, name: str, key: str | None = None) -> str:
         """Write beside, flush to the disk, rename. See `Storage`."""
-        key = new_key(merchant_id, name)
+        key = new_key(merchant_id, name) if key is None else checked(key, merchant_id)
         path = self._folder / key
+        unfinished = _unfinished(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
+            with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as part:
                 try:
                     shutil.copyfileobj(stream, part, 1024 * 1024)
                     part.flush()
                     os.fsync(part.fileno())
-                    os.replace(part.name, path)
+                    os.replace(unfinished, path)
                 except BaseException:
                     with contextlib.suppress(OSError):
-                        os.unlink(part.name)
+                        unfinished.unlink()
                     raise
             _sync_folder(path.parent)
         except OSError as error:
@@ -50,9 +50,15 @@ class FolderStorage:
     def delete(self, key: str, *, merchant_id: UUID) -> None:
         """See `Storage`."""
         try:
-            (self._folder / checked(key, merchant_id)).unlink(missing_ok=True)
+            path = self._folder / checked(key, merchant_id)
+            path.unlink(missing_ok=True)
+            _unfinished(path).unlink(missing_ok=True)
         except OSError as error:
             raise StorageAway from error
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".part-{path.name}")
 
 
 def _sync_folder(folder: Path) -> None:

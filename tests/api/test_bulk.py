@@ -7,8 +7,10 @@ import uuid
 import pytest
 from sqlalchemy import select, text
 
+from services.catalog.jobs import ApplyChangeset
 from services.core.db import transaction
-from services.models import Import, Job
+from services.jobs import enqueue
+from services.models import Changeset, Import, Job, Source
 from tests import inline
 from tests.conftest import headers_for
 
@@ -75,11 +77,11 @@ def test_the_error_report_runs_nothing_in_a_spreadsheet(client):
     ("content", "code"),
     [
         (b"", "empty"),
-        (b"PK\x03\x04" + bytes(3000), "binary"),
-        (b"\x1f\x8b\x08" + bytes(3000), "binary"),
+        (b"PK\x03\x04" + bytes(3000), "archive_broken"),
+        (b"\x1f\x8b\x09" + bytes(3000), "archive_broken"),
         (bytes(range(256)) * 100, "binary"),
-        (b'{"products": []}', "not_delimited"),
-        (b"<rss></rss>", "not_delimited"),
+        (b'{"products": []}', "no_records"),
+        (b"<rss></rss>", "no_records"),
         (b"Title,Price\n", "no_records"),
         (b"Order number,Total\n1,2\n", "no_product_columns"),
         (b"\xff\xfe\x00", None),
@@ -232,3 +234,28 @@ def test_malformed_and_unknown_ids(client):
 
 def test_no_token(anonymous):
     assert anonymous.post("/api/v1/bulk/import").status_code == 401
+
+
+def test_an_import_whose_plan_waits_says_so(client, merchant):
+    with transaction(merchant_id=merchant) as session:
+        session.add(Source(merchant_id=merchant, name="default", apply="ask"))
+    body = _upload(client).json()
+    assert client.get(body["status_url"]).json()["changeset_id"] is None
+    inline.work(uuid.UUID(body["job_id"]))
+    found = client.get(body["status_url"]).json()
+    assert (found["status"], found["phase"], found["changeset_state"]) == (
+        "succeeded", "awaiting_approval", "awaiting_approval"
+    )  # fmt: skip
+    assert (found["products"]["created"], found["finished_at"]) == (0, None)
+    with transaction(role="shopopti_ledger") as session:
+        session.execute(text("DELETE FROM jobs WHERE id = :id"), {"id": body["job_id"]})
+    assert client.get(body["status_url"]).json()["status"] == "succeeded"
+    with transaction(merchant_id=merchant) as session:
+        plan = session.get_one(Changeset, uuid.UUID(found["changeset_id"]))
+        plan.state = "applying"
+        job_id, _ = enqueue(session, ApplyChangeset(changeset_id=plan.id), merchant_id=merchant)
+    assert client.get(body["status_url"]).json()["phase"] == "apply"
+    inline.work(job_id)
+    found = client.get(body["status_url"]).json()
+    assert (found["phase"], found["changeset_state"], found["products"]["created"]) == ("done", "applied", 2)
+    assert found["progress"] == {"done": 2, "total": 2, "note": None}

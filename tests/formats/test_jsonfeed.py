@@ -219,3 +219,10 @@ def test_encodings(encoding: str) -> None:
 
 def test_nul_in_a_value() -> None:
     assert any_drafts('[{"sku": "A\\u0000B", "name": "N", "price": 1}]')[0].sku == "AB"
+
+
+def test_a_number_that_all_records_share_makes_no_products_of_them() -> None:
+    makers = [{"id": n, "name": f"M{n}", "reference": 0, "urlImage": f"https://x.example/{n}.png"} for n in range(30)]
+    assert refusal(json.dumps(makers)).code == "no_product_columns"
+    priced = [{"name": f"Lamp {n}", "reference": 0, "price": n + 1} for n in range(30)]
+    assert len(any_drafts(json.dumps(priced))) == 30

@@ -16,10 +16,14 @@ from sqlalchemy import select, text
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from services.catalog.queries import ProductFilter
 from services.core.clock import now
 from services.core.db import transaction
 from services.core.errors import NotFound
+from services.exports.ask import start_export
+from services.imports.origin import source_named
 from services.models import Product, Schedule
+from tests.catalog.editing import make, take_back
 from tests.conftest import headers_for, make_merchant
 from tests.imports.importing import begin, run_feed
 
@@ -66,12 +70,34 @@ def an_import(merchant: uuid.UUID) -> str:
     return str(begin(merchant, f"SKU,Title,Price\n{uuid.uuid4()},Lamp,10.00\n").id)
 
 
+def a_changeset(merchant: uuid.UUID) -> str:
+    """A plan of that merchant, to be decided."""
+    _, made = make(merchant, {"title": "Lamp"}, [{"sku": "A1"}])
+    return str(take_back(merchant, made.id, apply=False).id)
+
+
+def an_export(merchant: uuid.UUID) -> str:
+    """An export of that merchant, waiting."""
+    with transaction(merchant_id=merchant) as session:
+        matching = ProductFilter()
+        return str(start_export(session, merchant_id=merchant, format="json", columns=None, matching=matching).id)
+
+
+def a_source(merchant: uuid.UUID) -> str:
+    """A source of that merchant."""
+    with transaction(merchant_id=merchant) as session:
+        return str(source_named(session, merchant_id=merchant, name=uuid.uuid4().hex).id)
+
+
 # Path parameter → what makes a merchant's thing and returns its id as it stands in the address.
 FACTORIES: dict[str, Callable[[uuid.UUID], str]] = {
+    "changeset_id": a_changeset,
+    "export_id": an_export,
     "import_id": an_import,
     "job_id": a_job,
     "product_id": a_product,
     "schedule_id": a_schedule,
+    "source_id": a_source,
 }
 # Path parameters that name something every merchant shares (a queue, a kind): no id of anyone's.
 SHARED: set[str] = {"queue", "queue_name"}

@@ -18,6 +18,9 @@ SPECIAL = {
     ("schedules", "misfire"): "once",
     ("schedules", "overlap"): "skip",
     ("merchant_caps", "queue"): "sync",
+    ("changesets", "kind"): "edit",
+    ("changeset_items", "op"): "update",
+    ("exports", "format"): "csv",
 }
 MADE_UP = {
     "uuid": uuid.uuid4,

@@ -5,15 +5,28 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
+from services.catalog.guards import Thresholds
 from services.core.db import transaction
 from services.imports.receive import drop_upload, start_import, store_upload
-from services.models import Import, ImportRowError, Product, Variant
+from services.models import Changeset, ChangesetItem, Import, ImportRowError, Product, Source, Variant
 from tests import inline
 
+UNGUARDED = {name: None for name in Thresholds.model_fields if not name.startswith("smallest")}
 
-def begin(merchant: UUID, feed: str | bytes, *, source: str = "default", currency: str | None = None) -> Import:
-    """An import of this text and its job, not yet begun."""
+
+def begin(
+    merchant: UUID,
+    feed: str | bytes,
+    *,
+    source: str = "default",
+    currency: str | None = None,
+    guarded: bool = False,
+) -> Import:
+    """An import of this text and its job, not yet begun. Unless `guarded`, no guard of its source holds it."""
+    if not guarded:
+        make_source(merchant, source, guards=UNGUARDED)
     content = feed.encode() if isinstance(feed, str) else feed
     stored = store_upload(io.BytesIO(content), merchant_id=merchant, filename="feed.csv")
     try:
@@ -33,6 +46,43 @@ def reload(import_: Import) -> Import:
     """The import's row as it is now."""
     with transaction(merchant_id=import_.merchant_id) as session:
         return session.get_one(Import, import_.id)
+
+
+def plan_of(import_: Import) -> Changeset:
+    """The import's latest plan."""
+    with transaction(merchant_id=import_.merchant_id) as session:
+        own = select(Changeset).where(Changeset.import_id == import_.id).order_by(Changeset.id.desc()).limit(1)
+        return session.scalars(own).one()
+
+
+def items_of(changeset: Changeset) -> list[ChangesetItem]:
+    """The plan's items, in order."""
+    with transaction(merchant_id=changeset.merchant_id) as session:
+        own = select(ChangesetItem).where(ChangesetItem.changeset_id == changeset.id).order_by(ChangesetItem.n)
+        return list(session.scalars(own))
+
+
+def make_source(merchant: UUID, name: str = "default", **policy: Any) -> None:
+    """A source with these policies; one that is there takes them on."""
+    with transaction(merchant_id=merchant) as session:
+        source = session.scalar(select(Source).where(Source.merchant_id == merchant, Source.name == name))
+        if source is None:
+            source = Source(merchant_id=merchant, name=name)
+            session.add(source)
+        for field, value in policy.items():
+            setattr(source, field, value)
+
+
+def whole_catalogue(merchant: UUID, session: Session | None = None) -> list[tuple[Any, ...]]:
+    """Every row with its ids, but for times: what two runs of the same plan must agree on."""
+    if session is None:
+        with transaction(merchant_id=merchant) as own:
+            return whole_catalogue(merchant, own)
+    return [
+        (table, tuple(sorted((name, str(value)) for name, value in row._mapping.items() if not name.endswith("_at"))))
+        for table in ("products", "variants")
+        for row in session.execute(text(f"SELECT * FROM {table} ORDER BY id"))
+    ]
 
 
 def errors_of(import_: Import) -> list[ImportRowError]:

@@ -8,15 +8,29 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from services.catalog import apply, plan
+from services.catalog.jobs import ApplyChangeset
+from services.core.clock import now
 from services.core.db import transaction
-from services.imports import staging, work
-from services.jobs import Cancel
+from services.imports import staging
+from services.jobs import Cancel, enqueue
 from services.jobs.control import cancel_job, retry_job
 from services.jobs.ledger import Claim
 from services.jobs.run import Run
+from services.models import Changeset
 from tests import inline
 from tests.conftest import make_merchant
-from tests.imports.importing import begin, catalogue, errors_of, reload, run_feed, staged
+from tests.imports.importing import (
+    begin,
+    catalogue,
+    errors_of,
+    make_source,
+    plan_of,
+    reload,
+    run_feed,
+    staged,
+    whole_catalogue,
+)
 
 OLD = "Handle,Title,Option1 Name,Option1 Value,Variant SKU,Variant Price\n" + "".join(
     f"p{n:02},Old {n},Size,S,{n}-S,1.00\n" for n in range(0, 20, 2)
@@ -65,10 +79,21 @@ class Doomed(Run):
         self.step()
 
 
+class Interrupted(Doomed):
+    """A run that is struck between two ranges of items."""
+
+    def checkpoint(self) -> None:
+        done, total, note = self.progress_report or (0, 0, None)
+        if note == "updating the catalogue" and 0 < (done or 0) < (total or 0):
+            self.strike()
+        super().checkpoint()
+
+
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch):
-    monkeypatch.setattr(staging, "BATCH_ROWS", 7)
-    monkeypatch.setattr(work, "MERGE_ROWS", 9)
+    monkeypatch.setattr(staging, "BATCH_ROWS", 15)
+    monkeypatch.setattr(plan, "ROWS", 16)
+    monkeypatch.setattr(apply, "RANGE", 13)
 
 
 def _undisturbed() -> tuple:
@@ -86,13 +111,13 @@ def _errors(import_) -> list[tuple]:
 
 def _result(ended) -> dict:
     assert ended["state"] == "succeeded", ended
-    return {name: value for name, value in ended["result"].items() if name != "import_id"}
+    return {name: value for name, value in ended["result"].items() if name not in ("import_id", "changeset_id")}
 
 
 def test_killed_at_every_step():
     expected, result, errors, steps = _undisturbed()
     assert errors == [(5, "duplicate_variant"), (23, "row_too_long")]
-    assert steps > 30
+    assert steps > 40
     for fatal_step in range(1, steps + 1):
         merchant = make_merchant()
         run_feed(merchant, OLD)
@@ -107,6 +132,60 @@ def test_killed_at_every_step():
         assert _result(ended) == {name: result[name] for name in _result(ended)}, fatal_step
         assert _errors(import_) == errors, fatal_step
         assert staged(merchant) == 0
+
+
+def _undisturbed_end(changeset: Changeset) -> list[tuple]:
+    """What the catalogue comes to, ids and all, when this plan is applied in one go: seen in a transaction undone."""
+    with transaction(merchant_id=changeset.merchant_id) as session:
+        plan_ = session.get_one(Changeset, changeset.id)
+        plan_.state = "applying"
+        while plan_.finished_at is None:
+            apply.apply_range(session, plan_)
+        assert plan_.conflicts == 0
+        expected = whole_catalogue(changeset.merchant_id, session)
+        session.rollback()
+    return expected
+
+
+def _planned(merchant: UUID) -> tuple[Changeset, UUID]:
+    """A plan that somebody has just approved, and the job that applies it."""
+    run_feed(merchant, OLD)
+    make_source(merchant, apply="ask")
+    import_ = begin(merchant, NEW)
+    ended = inline.work(import_.job_id)
+    assert (ended["state"], ended["result"]["changeset_state"]) == ("succeeded", "awaiting_approval")
+    changeset = plan_of(import_)
+    with transaction(merchant_id=merchant) as session:
+        job_id, _ = enqueue(session, ApplyChangeset(changeset_id=changeset.id), merchant_id=merchant)
+        approved = session.get_one(Changeset, changeset.id)
+        approved.state, approved.job_id = "applying", job_id
+    return changeset, job_id
+
+
+@pytest.mark.parametrize("crashed", [False, True], ids=["worker", "worker and postgres"])
+def test_a_plan_cut_at_any_commit_comes_to_what_it_would_have_undisturbed(crashed):
+    step = 0
+    while True:
+        step += 1
+        merchant = make_merchant()
+        changeset, job_id = _planned(merchant)
+        before = whole_catalogue(merchant)
+        expected = _undisturbed_end(changeset)
+        assert whole_catalogue(merchant) == before
+        try:
+            inline.work(job_id, make_run=lambda claim, at=step: Doomed(claim, fatal_step=at))
+            break
+        except Killed:
+            if crashed:
+                _empty_staging(merchant)
+            inline.lose(job_id)
+        if inline.state_of(job_id)["state"] != "succeeded":
+            inline.work(job_id)
+        assert inline.state_of(job_id)["state"] == "succeeded"
+        assert whole_catalogue(merchant) == expected, step
+        assert staged(merchant) == 0
+    assert whole_catalogue(merchant) == expected
+    assert step > 12
 
 
 def test_killed_again_and_again():
@@ -170,7 +249,7 @@ def test_postgres_crashes_under_a_running_attempt():
         assert catalogue(merchant) == expected, fatal_step
         assert _result(ended) == {name: result[name] for name in _result(ended)}, fatal_step
         assert _errors(import_) == errors, fatal_step
-    assert lost > 10
+    assert lost > 5
 
 
 def test_an_attempt_that_was_taken_over_writes_nothing_more():
@@ -179,13 +258,12 @@ def test_an_attempt_that_was_taken_over_writes_nothing_more():
     run_feed(merchant, OLD)
     import_ = begin(merchant, NEW)
 
-    class Overtaken(Doomed):
+    class Overtaken(Interrupted):
         def strike(self) -> None:
             inline.lose(self.id)
             inline.work(self.id)
 
-    between_batches = 15  # a report: no transaction is open
-    inline.work(import_.job_id, make_run=lambda claim: Overtaken(claim, fatal_step=between_batches))
+    inline.work(import_.job_id, make_run=Overtaken)
     assert inline.state_of(import_.job_id)["state"] == "succeeded"
     assert catalogue(merchant) == expected
     assert all(
@@ -198,15 +276,15 @@ def test_cancelled_between_batches_and_taken_up_again(merchant):
     run_feed(merchant, OLD)
     import_ = begin(merchant, NEW)
 
-    class Unwanted(Doomed):
+    class Unwanted(Interrupted):
         def strike(self) -> None:
             self.stop(Cancel())
 
-    merging = 42
-    ended = inline.work(import_.job_id, make_run=lambda claim: Unwanted(claim, fatal_step=merging))
+    ended = inline.work(import_.job_id, make_run=Unwanted)
     assert (ended["state"], ended["reason"]) == ("cancelled", "cancel_requested")
-    row = reload(import_)
-    assert 0 < row.applied_rows < row.staged_rows
+    changeset = plan_of(import_)
+    assert changeset.state == "planned"
+    assert 0 < changeset.applied_upto < changeset.items
     with transaction(merchant_id=merchant) as session:
         retry_job(session, import_.job_id)
     inline.work(import_.job_id)
@@ -256,9 +334,10 @@ def test_an_import_that_was_overtaken_begins_anew(merchant):
     """Half of the first, all of the second, then the first again: what is there is the first, not a mixture."""
     first = begin(merchant, NEW)
     with pytest.raises(Killed):
-        inline.work(first.job_id, make_run=lambda claim: Doomed(claim, fatal_step=45))
+        inline.work(first.job_id, make_run=Interrupted)
     inline.lose(first.job_id)
-    assert 0 < reload(first).applied_rows < reload(first).staged_rows
+    cut = plan_of(first)
+    assert 0 < cut.applied_upto < cut.items
     with transaction(merchant_id=merchant) as session:
         cancel_job(session, first.job_id)
     run_feed(merchant, NEW.replace("New", "Newer"))
@@ -268,6 +347,57 @@ def test_an_import_that_was_overtaken_begins_anew(merchant):
     assert {product["title"] for product in catalogue(merchant).values()} == {f"New {n}" for n in range(20)}
     assert ended["result"]["products"] == {"created": 0, "updated": 20, "unchanged": 0}
     assert _errors(first) == [(5, "duplicate_variant"), (23, "row_too_long")]
+
+
+def test_a_plan_given_up_while_it_was_made_is_made_anew(merchant):
+    _, result, errors, _ = _undisturbed()
+    run_feed(merchant, OLD)
+    import_ = begin(merchant, NEW)
+
+    class Planning(Doomed):
+        def progress(self, done: int, total: int | None = None, note: str | None = None) -> None:
+            super().progress(done, total, note)
+            if note == "planning" and done > 20:
+                raise Killed
+
+    with pytest.raises(Killed):
+        inline.work(import_.job_id, make_run=Planning)
+    inline.lose(import_.job_id)
+    cut = plan_of(import_)
+    assert (cut.state, cut.items > 0) == ("planning", True)
+    with transaction(merchant_id=merchant) as session:
+        cancel_job(session, import_.job_id)
+        given_up = session.get_one(Changeset, cut.id)
+        given_up.state, given_up.finished_at = "discarded", now()
+        retry_job(session, import_.job_id)
+    ended = inline.work(import_.job_id)
+    assert _result(ended) == {name: result[name] for name in _result(ended)}
+    assert _errors(import_) == errors
+    assert plan_of(import_).id != cut.id
+
+
+def test_a_plan_being_applied_is_waited_for_and_one_nobody_decides_about_is_not(merchant):
+    changeset, job_id = _planned(merchant)
+    later = begin(merchant, NEW.replace("New", "Newer"))
+    assert inline.work(later.job_id)["reason"] == "behind_another_import"
+    assert inline.work(job_id)["state"] == "succeeded"
+    assert inline.work(later.job_id)["result"]["changeset_state"] == "awaiting_approval"
+    latest = begin(merchant, NEW.replace("New", "Newest"))
+    assert inline.work(latest.job_id)["result"]["changeset_state"] == "awaiting_approval"
+    assert plan_of(later).state == "discarded"
+    assert (plan_of(latest).state, staged(merchant)) == ("awaiting_approval", reload(latest).staged_rows)
+    with transaction(merchant_id=merchant) as session:
+        assert session.get_one(Changeset, changeset.id).state == "applied"
+
+
+def test_a_file_that_is_read_otherwise_than_when_it_was_planned_is_not_applied(merchant):
+    _, job_id = _planned(merchant)
+    before = whole_catalogue(merchant)
+    _empty_staging(merchant)
+    make_source(merchant, mapping={"fields": {"title": {"constant": "Something else"}}, "others": "recognised"})
+    ended = inline.work(job_id)
+    assert (ended["state"], ended["error_code"]) == ("failed", "staged_otherwise")
+    assert whole_catalogue(merchant) == before
 
 
 def test_two_imports_at_once_never_interleave(merchant):

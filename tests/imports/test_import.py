@@ -193,9 +193,9 @@ def test_merchants_are_catalogues_of_their_own(merchant, other_merchant):
     [
         (b"", "empty"),
         (b"\n\n", "empty"),
-        (b"PK\x03\x04" + bytes(2000), "binary"),
+        (b"PK\x03\x04" + bytes(2000), "archive_broken"),
         (bytes(range(256)) * 40, "binary"),
-        (b"<?xml version='1.0'?><rss/>", "not_delimited"),
+        (b"<?xml version='1.0'?><rss/>", "no_records"),
         (b"Title,Price\n", "no_records"),
         (b"Date,Invoice total\n2024-01-01,3\n", "no_product_columns"),
     ],

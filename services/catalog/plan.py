@@ -1,0 +1,281 @@
+"""An import's drafts against the products of its source: what would change, as items of a plan.
+
+A range of product keys at a time, drafts and products side by side, in one transaction with the cursor behind it.
+What a draft does not say (None) leaves what is known, and a row that would stay the same makes no item. A product to be
+created is one item without values (its drafts hold them until it is applied); a new variant of a product that is there
+is an item of its own, with its values. Products the feed no longer has are counted, and changed as the source's policy
+says.
+
+Products whose records hash to what they hashed to when they last changed nothing (`feed_prints`) are not compared at
+all.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.orm import Session
+
+from services.catalog.drafts import DRAFTS, StagingLost, resolving, salt
+from services.core.ids import new_id
+from services.models import Changeset
+
+ROWS = 20_000  # drafts a range, about
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A draft that a later one with the same product and variant key has replaced."""
+
+    line: int
+    later_line: int
+    product_key: str
+    variant_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What became of one range of drafts."""
+
+    rows: int
+    repeated: list[Repeated]
+    last: bool  # whether nothing is left to be planned
+
+
+# Whoever plans reads the catalogue and remembers that a feed changes nothing of it: nobody may change it in between.
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('prints:' || :merchant_id, 0))")
+
+# Sorts stay in memory, no plan is kept that was made while the tables were empty. Ranges are read in the order of their
+# keys and joined as a whole; where single rows are looked up, LATERAL and LIMIT say so.
+_SET_UP = text("""
+SELECT set_config('work_mem', '64MB', true), set_config('plan_cache_mode', 'force_custom_plan', true),
+    set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+    set_config('enable_nestloop', 'off', true)
+""")
+
+_RANGE = text("""
+WITH d AS (
+    SELECT product_key FROM import_drafts
+    WHERE merchant_id = :merchant_id AND import_id = :import_id AND product_key > :after
+    ORDER BY product_key LIMIT :rows
+),
+p AS (
+    SELECT key FROM products WHERE merchant_id = :merchant_id AND source = :source AND key > :after
+    ORDER BY key LIMIT :rows
+)
+SELECT (SELECT min(product_key) FROM d) AS first, (SELECT max(product_key) FROM d) AS last_draft,
+    (SELECT max(key) FROM p) AS last_product, (SELECT count(*) FROM d) AS drafts, (SELECT count(*) FROM p) AS products
+""")
+
+
+def _json(*values: str) -> str:
+    return f"json_build_array({', '.join(values)})::text"
+
+
+def _text(name: str, row: str) -> str:
+    """SQL of a value as `changes` holds it: money is text, so that no digit is lost."""
+    return f"trim_scale({row}.{name})::text" if name in ("price", "compare_at_price", "cost") else f"{row}.{name}"
+
+
+def _changes(fields: Collection[str], said: str, known: str) -> str:
+    """SQL of {field: [from, to]} as text, of the fields that are said and differ; NULL without any."""
+    parts = ", ".join(
+        f"CASE WHEN {said}.{name} IS NOT NULL AND {said}.{name} IS DISTINCT FROM {known}.{name}"
+        f" THEN '\"{name}\":' || {_json(_text(name, known), _text(name, said))} END"
+        for name in fields
+    )
+    return f"nullif(concat_ws(',', {parts}), '')"
+
+
+def _whole(fields: Collection[str], said: str) -> str:
+    """SQL of {field: [null, value]} as text, of the fields that are said."""
+    parts = ", ".join(
+        f"CASE WHEN {said}.{name} IS NOT NULL THEN '\"{name}\":' || {_json('NULL::text', _text(name, said))} END"
+        for name in fields
+    )
+    return f"concat_ws(',', {parts})"
+
+
+_PRODUCT = ("title", "description", "brand", "category", "tags", "status", "images", "option_names")
+_VARIANT = (
+    *("sku", "barcode", "options", "price", "compare_at_price", "cost", "currency", "stock", "weight_grams"),
+    "image_url",
+)
+
+# What becomes of products that the feed no longer has.
+_MISSING = {
+    "leave": "",
+    "zero_stock": """
+    UNION ALL
+    SELECT 'update', m.product_key, v.key, m.product_id, v.id, v.version, NULL, v.position,
+        '"stock":' || json_build_array(v.stock, 0)::text
+    FROM matched m
+    JOIN LATERAL (SELECT * FROM variants WHERE merchant_id = :merchant_id AND product_id = m.product_id OFFSET 0) v
+        ON true
+    WHERE m.rows IS NULL AND v.stock IS DISTINCT FROM 0
+    """,
+    "unpublish": """
+    UNION ALL
+    SELECT 'update', product_key, NULL, product_id, NULL, version, NULL, NULL, '"status":["active","draft"]'
+    FROM matched WHERE rows IS NULL AND status = 'active'
+    """,
+    "archive": """
+    UNION ALL
+    SELECT 'update', product_key, NULL, product_id, NULL, version, NULL, NULL,
+        '"status":' || json_build_array(status, 'archived')::text
+    FROM matched WHERE rows IS NULL AND status <> 'archived'
+    """,
+}
+
+
+@cache
+def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
+    return text(f"""
+    WITH keys AS MATERIALIZED (
+        SELECT product_key, count(*) AS rows, min(line) AS line, count(variant_key) AS variants,
+            hash_array_extended(array_agg(print), :salt) AS print
+        FROM (SELECT product_key, line, variant_key, print FROM {DRAFTS} ORDER BY product_key, line) ordered
+        GROUP BY product_key
+    ),
+    twins AS MATERIALIZED (
+        SELECT product_key, variant_key, array_agg(line ORDER BY line) AS lines
+        FROM {DRAFTS} AND variant_key IS NOT NULL
+        GROUP BY product_key, variant_key HAVING count(*) > 1
+    ),
+    present AS (
+        SELECT key, id, version, status FROM products
+        WHERE merchant_id = :merchant_id AND source = :source AND key > :after AND (key <= :upto OR :last)
+    ),
+    matched AS MATERIALIZED (
+        SELECT coalesce(keys.product_key, present.key) AS product_key, keys.rows, keys.line, keys.variants, keys.print,
+            present.id AS product_id, present.version, present.status, known.print = keys.print AS same
+        FROM keys FULL JOIN present ON present.key = keys.product_key
+        LEFT JOIN LATERAL (SELECT print FROM feed_prints WHERE product_id = present.id LIMIT 1) known ON true
+    ),
+    target AS MATERIALIZED (
+        SELECT 0 AS n, m.product_key, m.product_id, m.print, p.version, {", ".join(f"p.{name}" for name in _PRODUCT)}
+        FROM matched m
+        JOIN LATERAL (SELECT * FROM products
+                      WHERE merchant_id = :merchant_id AND source = :source AND key = m.product_key LIMIT 1) p ON true
+        WHERE m.rows IS NOT NULL AND m.product_id IS NOT NULL AND m.same IS NOT TRUE
+    ),
+    {resolving(writes)},
+    products_diff AS (
+        SELECT said.product_key, said.product_id, target.version, said.line,
+            {_changes(_PRODUCT, "said", "target")} AS changes
+        FROM said JOIN target USING (product_key)
+    ),
+    variants_diff AS (
+        SELECT named.product_key, named.variant_key, named.product_id, v.id AS variant_id, v.version, named.line,
+            named.position,
+            CASE WHEN v.id IS NULL THEN {_whole((*_VARIANT, "position"), "named")}
+                 ELSE {_changes(_VARIANT, "named", "v")} END AS changes
+        FROM named
+        LEFT JOIN LATERAL (SELECT * FROM variants WHERE merchant_id = :merchant_id
+                           AND product_id = named.product_id AND key = named.variant_key LIMIT 1) v ON true
+    ),
+    items AS MATERIALIZED (
+        SELECT 'create' AS op, product_key, NULL::text AS variant_key, NULL::uuid AS product_id,
+            NULL::uuid AS variant_id, NULL::int AS version, line, NULL::bigint AS position, NULL::text AS changes
+        FROM matched WHERE product_id IS NULL
+        UNION ALL
+        SELECT 'update', product_key, NULL, product_id, NULL, version, line, NULL, changes
+        FROM products_diff WHERE changes IS NOT NULL
+        UNION ALL
+        SELECT CASE WHEN variant_id IS NULL THEN 'create' ELSE 'update' END, product_key, variant_key, product_id,
+            variant_id, version, line, position, changes
+        FROM variants_diff WHERE changes IS NOT NULL
+        {_MISSING[missing]}
+    ),
+    numbered AS (
+        SELECT *, row_number() OVER (ORDER BY product_key, position NULLS FIRST, variant_key) AS nth FROM items
+    ),
+    written AS (
+        INSERT INTO changeset_items (merchant_id, changeset_id, n, op, product_key, variant_key, product_id,
+            variant_id, base_version, line, changes)
+        SELECT :merchant_id, :changeset_id, :items + nth, op, product_key, variant_key,
+            coalesce(product_id, made.id),
+            CASE WHEN variant_key IS NOT NULL THEN coalesce(variant_id, made.id) END, version, line,
+            ('{{' || changes || '}}')::jsonb
+        FROM numbered,
+            LATERAL (SELECT encode(:id_start || substr(int8send(nth << 24), 3), 'hex')::uuid AS id) made
+    ),
+    remembered AS (
+        INSERT INTO feed_prints (merchant_id, product_id, print)
+        SELECT :merchant_id, product_id, print FROM target
+        WHERE NOT EXISTS (SELECT FROM items WHERE items.product_key = target.product_key)
+        ON CONFLICT (product_id) DO UPDATE SET print = excluded.print
+    )
+    SELECT coalesce((SELECT sum(rows) FROM matched), 0)::int AS rows, (SELECT count(*) FROM items) AS items,
+        (SELECT count(*) FROM matched WHERE rows IS NULL) AS products_missing,
+        (SELECT count(*) FROM matched WHERE rows IS NOT NULL AND product_id IS NOT NULL)
+            - (SELECT count(*) FROM items WHERE variant_key IS NULL AND op = 'update' AND line IS NOT NULL)
+            AS products_unchanged,
+        coalesce((SELECT sum(variants) FROM matched WHERE product_id IS NULL), 0)
+            - coalesce((SELECT sum(cardinality(lines) - 1) FROM twins JOIN matched USING (product_key)
+                        WHERE product_id IS NULL), 0) AS variants_created,
+        coalesce((SELECT sum(variants) FROM matched WHERE product_id IS NOT NULL), 0)
+            - coalesce((SELECT sum(cardinality(lines) - 1) FROM twins JOIN matched USING (product_key)
+                        WHERE product_id IS NOT NULL), 0)
+            - (SELECT count(*) FROM items WHERE variant_key IS NOT NULL AND line IS NOT NULL) AS variants_unchanged,
+        (SELECT coalesce(json_agg(json_build_array(lines[nth], lines[nth + 1], product_key, variant_key)
+                                  ORDER BY lines[nth]), '[]')
+         FROM twins, generate_series(1, cardinality(lines) - 1) nth) AS repeated
+    """)  # noqa: S608  # our own parts
+
+
+def plan_range(session: Session, changeset: Changeset, *, drafts: int, missing: str = "leave") -> Planned:
+    """Plan the next products behind `plan_cursor`: about `ROWS` drafts, whole products, and those they leave out.
+
+    Adds items, moves the cursor, and adds up in `counts` what makes no items: products unchanged and missing, variants
+    unchanged and those that come with products. `drafts` is how many are left to be planned, `missing` the source's
+    policy. Does not commit. Raises StagingLost when fewer drafts are there: then they are no feed to compare with.
+    """
+    rows = ROWS
+    session.execute(_LOCK, {"merchant_id": str(changeset.merchant_id)})
+    session.execute(_SET_UP)
+    where: dict[str, Any] = {
+        "merchant_id": changeset.merchant_id,
+        "import_id": changeset.import_id,
+        "source": changeset.source,
+        "after": changeset.plan_cursor or "",
+    }
+    found = session.execute(_RANGE, {**where, "rows": rows}).one()
+    if found.drafts != min(rows, drafts):
+        raise StagingLost(retry_after=1)
+    ends = [end for end, of in ((found.last_draft, found.drafts), (found.last_product, found.products)) if of == rows]
+    last = not ends
+    upto = min(ends) if ends else max(found.last_draft or "", found.last_product or "")
+    done = session.execute(
+        _statement(None if changeset.writes is None else tuple(changeset.writes), missing),
+        {
+            **where,
+            "changeset_id": changeset.id,
+            "first_key": found.first or upto,
+            "last_key": upto,
+            "upto": upto,
+            "last": last,
+            "items": changeset.items,
+            "id_start": new_id().bytes[:10],
+            "salt": salt(changeset.writes),
+        },
+    ).one()
+    changeset.items += done.items
+    changeset.plan_cursor = upto
+    changeset.counts = _added(changeset.counts, done)
+    session.flush()
+    return Planned(done.rows, [Repeated(*each) for each in done.repeated], last)
+
+
+def _added(counts: dict[str, Any], done: Any) -> dict[str, Any]:
+    products, variants = dict(counts.get("products", {})), dict(counts.get("variants", {}))
+    for group, name, more in (
+        (products, "unchanged", done.products_unchanged),
+        (products, "missing", done.products_missing),
+        (variants, "with_products", done.variants_created),
+        (variants, "unchanged", done.variants_unchanged),
+    ):
+        group[name] = group.get(name, 0) + int(more)
+    return {**counts, "products": products, "variants": variants}

@@ -1,0 +1,1 @@
+"""The catalogue on its way out: products of one moment into a file that is kept for some days."""

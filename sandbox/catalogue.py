@@ -78,11 +78,10 @@ class Catalogue:
     @staticmethod
     def _turn(at: float, period: float, share: float) -> tuple[int, float]:
         """The how-manieth period it is for someone whose periods are shifted by `share`, and when it began."""
-        if math.isinf(period):
+        if period == math.inf:
             return 0, OPENED
-        shifted = at - OPENED + share * period
-        turn = max(int(shifted // period), 0)
-        return turn, max(OPENED, OPENED + turn * period - share * period)
+        turn = int((at - OPENED) / period + share)
+        return (turn, OPENED + (turn - share) * period) if turn > 0 else (0, OPENED)
 
     # -- products --------------------------------------------------------------------------------------------------
 
@@ -121,7 +120,7 @@ class Catalogue:
         if variant and change is not None and change.gone:
             return None
         own = self.bits(unit) if variant else product.bits
-        turn, changed = self._turn(at, self._stock_period, int.from_bytes(own[17:21], "big") / 2**32)
+        turn, changed = self._stock_turn(own, at)
         wholesale = product.wholesale + product.wholesale * (variant - 1) // 20 if variant else product.wholesale
         stock = self._drawn(unit, turn)
         if self._sold and (sold := self._sold.get(unit)) is not None and sold[0] == turn:
@@ -134,6 +133,19 @@ class Catalogue:
         if not product.active:
             stock = 0
         return Article(unit, variant, wholesale, stock, changed)
+
+    def stock_changed(self, product: Product, at: float) -> float:
+        """When the stock of any of a product's articles changed last; like asking them all, but quicker."""
+        first = product.index * UNITS
+        units = range(first, first + UNITS)
+        if (self._sold or self.changes) and any(unit in self._sold or unit in self.changes for unit in units):
+            return max((each.stock_changed for each in self.articles(product, at)), default=OPENED)
+        if not product.variants:
+            return self._stock_turn(product.bits, at)[1]
+        return max(self._stock_turn(self.bits(first + number), at)[1] for number in range(1, product.variants + 1))
+
+    def _stock_turn(self, own: bytes, at: float) -> tuple[int, float]:
+        return self._turn(at, self._stock_period, int.from_bytes(own[17:21], "big") / 2**32)
 
     def _drawn(self, unit: int, turn: int) -> int:
         draw = self.bits(unit, turn + (1 << 40))
@@ -158,8 +170,7 @@ class Catalogue:
         if change is not None and change.stock is not None:
             change.stock, change.at = max(change.stock - quantity, 0), at
             return
-        own = self.bits(article.unit)
-        turn, _ = self._turn(at, self._stock_period, int.from_bytes(own[17:21], "big") / 2**32)
+        turn, _ = self._stock_turn(self.bits(article.unit), at)
         before = self._sold.get(article.unit)
         sold = before[1] if before is not None and before[0] == turn else 0
         self._sold[article.unit] = (turn, sold + quantity, at)

@@ -86,14 +86,13 @@ def unit_price(product: Product, article: Article, quantity: int) -> int:
 
 
 def _dates(product: Product, at: float, catalogue: Catalogue) -> Item:
-    stock_changed = max((each.stock_changed for each in catalogue.articles(product, at)), default=product.added)
     added = timestamp(product.added)
     return {
         "dateAdd": added,
         "dateUpd": timestamp(max(product.added, min(product.price_changed, at), republished(product, at))),
         "dateUpdDescription": timestamp(product.added + 86_400 * (product.bits[11] % 30)),
         "dateUpdImages": added,
-        "dateUpdStock": timestamp(max(product.added, stock_changed)),
+        "dateUpdStock": timestamp(max(product.added, catalogue.stock_changed(product, at))),
         "dateUpdProperties": added if product.bits[12] % 4 else None,
         "dateUpdCategories": added if product.bits[12] % 5 else None,
     }

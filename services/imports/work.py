@@ -9,11 +9,13 @@ from sqlalchemy.orm import Session
 
 from services.catalog import applying
 from services.catalog.drafts import StagingLost
+from services.catalog.guards import judge_plan
 from services.catalog.plan import plan_range
 from services.catalog.summary import conclude
 from services.core.clock import now
 from services.core.errors import Invalid
 from services.formats.base import FeedRefused, RowError
+from services.imports.origin import source_named
 from services.imports.receive import FeedNotUsable
 from services.imports.row_errors import ErrorTally, record_errors
 from services.imports.staging import clear_drafts, is_staged, stage
@@ -96,11 +98,8 @@ def _changeset(run: Run, import_id: UUID) -> Changeset:
 
 
 def _source(session: Session, import_: Import) -> Source:
-    """What the import's source may do; of one that nobody has set up, the defaults."""
-    own = select(Source).where(Source.merchant_id == import_.merchant_id, Source.name == import_.source)
-    return session.scalar(own) or Source(
-        name=import_.source, fields=None, missing="leave", bad_rows="skip", apply="automatic", guards={}
-    )
+    """What the import's source may do, as it is set up now."""
+    return source_named(session, merchant_id=import_.merchant_id, name=import_.source)
 
 
 def _ensure_staged(run: Run, import_id: UUID) -> None:
@@ -158,7 +157,7 @@ def _decide(run: Run, import_id: UUID, changeset_id: UUID) -> None:
         changeset = session.get_one(Changeset, changeset_id)
         changeset.counts = {**changeset.counts, "errors": import_.errors}
         conclude(session, changeset)
-        held = _judge(session, changeset, source)
+        held = judge_plan(session, changeset, thresholds=source.guards)
         changeset.planned_at = now()
         changeset.state = _state(source.apply, held=held, empty=not changeset.items)
         if changeset.state == "applying":
@@ -171,12 +170,6 @@ def _state(policy: str, *, held: bool, empty: bool) -> str:
     if policy == "dry_run":
         return "planned"
     return "awaiting_approval" if held or (policy == "ask" and not empty) else "applying"
-
-
-def _judge(session: Session, changeset: Changeset, source: Source) -> bool:
-    from services.catalog.guards import judge_plan
-
-    return judge_plan(session, changeset, thresholds=source.guards)
 
 
 def _go_on(run: Run, changeset_id: UUID) -> None:

@@ -159,6 +159,8 @@ def positive(value: object) -> Decimal | None:
 
 def count_of(value: object) -> int | None:
     """A whole number of pieces, zero at least; None for all else."""
+    if type(value) is int:
+        return value if 0 <= value < 2**31 else None
     number = number_of(value)
     if number is None or number != number.to_integral_value() or not 0 <= number < 2**31:
         return None

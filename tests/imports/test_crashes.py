@@ -91,9 +91,9 @@ class Interrupted(Doomed):
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch):
-    monkeypatch.setattr(staging, "BATCH_ROWS", 15)
-    monkeypatch.setattr(plan, "ROWS", 16)
-    monkeypatch.setattr(apply, "RANGE", 13)
+    monkeypatch.setattr(staging, "BATCH_ROWS", 25)
+    monkeypatch.setattr(plan, "ROWS", 24)
+    monkeypatch.setattr(apply, "RANGE", 16)
 
 
 def _undisturbed() -> tuple:
@@ -114,10 +114,11 @@ def _result(ended) -> dict:
     return {name: value for name, value in ended["result"].items() if name not in ("import_id", "changeset_id")}
 
 
+@pytest.mark.timeout(400)
 def test_killed_at_every_step():
     expected, result, errors, steps = _undisturbed()
     assert errors == [(5, "duplicate_variant"), (23, "row_too_long")]
-    assert steps > 40
+    assert steps > 30
     for fatal_step in range(1, steps + 1):
         merchant = make_merchant()
         run_feed(merchant, OLD)
@@ -185,7 +186,7 @@ def test_a_plan_cut_at_any_commit_comes_to_what_it_would_have_undisturbed(crashe
         assert whole_catalogue(merchant) == expected, step
         assert staged(merchant) == 0
     assert whole_catalogue(merchant) == expected
-    assert step > 12
+    assert step > 8
 
 
 def test_killed_again_and_again():
@@ -229,6 +230,7 @@ def test_postgres_crashes_between_attempts():
         assert _errors(import_) == errors, fatal_step
 
 
+@pytest.mark.timeout(400)
 def test_postgres_crashes_under_a_running_attempt():
     expected, result, errors, steps = _undisturbed()
 
@@ -249,7 +251,7 @@ def test_postgres_crashes_under_a_running_attempt():
         assert catalogue(merchant) == expected, fatal_step
         assert _result(ended) == {name: result[name] for name in _result(ended)}, fatal_step
         assert _errors(import_) == errors, fatal_step
-    assert lost > 5
+    assert lost > 3
 
 
 def test_an_attempt_that_was_taken_over_writes_nothing_more():

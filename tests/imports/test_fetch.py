@@ -91,7 +91,7 @@ def test_an_address_that_gives_no_feed(merchant, shop, status, state, code):
 def test_an_address_that_gives_a_web_page(merchant, shop):
     shop.answers["/feed.csv"] = (200, b"<!doctype html><html><body>Log in, please</body></html>")
     ended = inline.work(_start(merchant, f"{shop.url}/feed.csv").job_id)
-    assert (ended["state"], ended["error_code"]) == ("failed", "not_delimited")
+    assert (ended["state"], ended["error_code"]) == ("failed", "web_page")
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,8 @@ def test_stock_drifts_by_the_hour_and_prices_by_the_day():
 def test_the_moment_of_a_change_is_told():
     catalogue = Catalogue(seed=3, salt="x", products=300, stock_drift=0.2)
     for product in catalogue.all(AT):
+        last = max(article.stock_changed for article in catalogue.articles(product, AT))
+        assert catalogue.stock_changed(product, AT) == last
         for article in catalogue.articles(product, AT):
             before = catalogue.article(product, article.variant, article.stock_changed - 1)
             after = catalogue.article(product, article.variant, article.stock_changed + 1)
@@ -86,6 +88,7 @@ def test_what_is_sold_is_gone_until_the_stock_changes():
     catalogue.sell(article, 3, AT)
     now = catalogue.articles(product, AT)[0]
     assert (now.stock, now.stock_changed) == (article.stock - 3, AT)
+    assert catalogue.stock_changed(product, AT) == AT
     later = catalogue.articles(product, AT + 7_201)[0]
     assert later.stock_changed > AT
     assert article.unit == product.index * UNITS

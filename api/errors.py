@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from services.core.db import DatabaseAway
+from services.core.db import DatabaseAway, unavailable
 from services.core.errors import Invalid, NotFound, ShopOptiError, TooLarge, Unauthorized, Unavailable
 from services.core.log import bound
 
@@ -89,11 +89,11 @@ _OF_HTTP: dict[int, type[ShopOptiError]] = {
 }
 
 
-_OF_DATABASE: tuple[tuple[type[Exception], Callable[[], ShopOptiError]], ...] = (
-    (PoolTimeout, lambda: Busy(retry_after=2)),
-    (OperationalError, lambda: DatabaseAway(retry_after=2)),
-    (InterfaceError, lambda: DatabaseAway(retry_after=2)),
-    (DataError, InvalidValue),
+_OF_DATABASE: tuple[tuple[type[Exception], Callable[[Any], ShopOptiError]], ...] = (
+    (PoolTimeout, lambda _: Busy(retry_after=2)),
+    (OperationalError, unavailable),
+    (InterfaceError, lambda _: DatabaseAway(retry_after=2)),
+    (DataError, lambda _: InvalidValue()),
 )
 
 
@@ -138,7 +138,7 @@ def _translated(error: Exception) -> ShopOptiError:
         return kind(str(error.detail)) if kind is BadRequest else kind()
     for database_error, make in _OF_DATABASE:
         if isinstance(error, database_error):
-            found = make()
+            found = make(error)
             break
     logger.log(logging.ERROR if found.status == 500 else logging.WARNING, "request failed", exc_info=error)
     return found

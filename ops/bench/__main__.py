@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from uuid import UUID
 
 from ops.bench import latency, throughput
@@ -34,7 +35,7 @@ def main() -> int:
 
 
 def _throughput(made: Lab, table: Table, merchant_id: UUID, options: argparse.Namespace) -> None:
-    ways = {
+    ways: dict[str, Callable[[], float]] = {
         "Celery alone, as it comes": lambda: throughput.plain_celery(made, options.jobs),
         "Celery alone, our settings": lambda: throughput.doorbells(made, options.jobs),
         "through the ledger": lambda: throughput.ledger(made, merchant_id, options.jobs),

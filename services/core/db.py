@@ -37,6 +37,14 @@ class DatabaseAway(Unavailable):
     """The database cannot be reached. Nothing was changed; try again in a moment."""
 
 
+class DatabaseBusy(Unavailable):
+    """The database took too long over this, or two changes got in each other's way. Nothing was changed; try again."""
+
+
+# A statement past its time limit, a lock that did not come free, a deadlock, a serialization failure.
+_BUSY = frozenset({"57014", "55P03", "40P01", "40001"})
+
+
 def connect_args(settings: Settings) -> dict[str, Any]:
     """psycopg arguments for every connection: fail fast when the server is gone, never hang on a dead socket."""
     return {
@@ -90,18 +98,22 @@ def transaction(
     """One transaction, committed when the block ends well and rolled back otherwise.
 
     Raises DatabaseAway when the server cannot be reached or goes away in the middle. A commit whose answer was lost
-    raises it too: what is written must be safe to write again.
+    raises it too: what is written must be safe to write again. Raises DatabaseBusy for a time limit or a deadlock.
     """
     try:
         with Session(get_engine(), expire_on_commit=False) as session, session.begin():
             enter(session, merchant_id=merchant_id, user_id=user_id, role=role)
             yield session
-    except OperationalError as error:
-        raise DatabaseAway(retry_after=2) from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise DatabaseAway(retry_after=2) from error
+        if isinstance(error, OperationalError) or error.connection_invalidated:
+            raise unavailable(error) from error
         raise
+
+
+def unavailable(error: DBAPIError) -> Unavailable:
+    """What an OperationalError, or a connection that was lost, means to whoever asked."""
+    busy = getattr(error.orig, "sqlstate", None) in _BUSY
+    return DatabaseBusy(retry_after=2) if busy else DatabaseAway(retry_after=2)
 
 
 def enter(session: Session, *, merchant_id: UUID | None, user_id: UUID | None = None, role: Role) -> None:

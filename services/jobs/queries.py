@@ -12,6 +12,7 @@ from services.core.clock import now
 from services.core.errors import NotFound
 from services.core.paging import Page, Slice, paginate
 from services.core.settings import get_settings
+from services.jobs.kinds import KINDS
 from services.jobs.states import ENDED
 from services.models import Job, JobEvent, JobStat, MerchantCap, Queue
 
@@ -150,6 +151,8 @@ def why_waiting(session: Session, job: Job) -> Waiting | None:
         return Waiting("queue_paused", f"The queue {job.queue} is paused: {queue.pause_reason or 'no reason given'}.")
     if queue.consumed_at is None or queue.consumed_at < now() - timedelta(seconds=60):
         return Waiting("no_worker", f"No worker has taken from the queue {job.queue} for a minute.")
+    if job.kind not in KINDS:
+        return Waiting("unknown_kind", f"No process of this release knows jobs of the kind {job.kind}.")
     if job.rung_at is not None:
         return Waiting("next", "It is next: a worker has been told and will start it when one is free.", now())
     return _why_behind(session, job, queue)
@@ -180,7 +183,8 @@ def _why_behind(session: Session, job: Job, queue: Queue) -> Waiting:
             f"{ahead} of yours are ahead of it.",
             estimate,
         )
-    return Waiting("behind", f"{ahead} of your jobs are ahead of it in the queue {job.queue}.", estimate)
+    limit = f", which runs {queue.max_running} jobs at a time" if queue.max_running is not None else ""
+    return Waiting("behind", f"{ahead} of your jobs are ahead of it in the queue {job.queue}{limit}.", estimate)
 
 
 def _ahead(session: Session, job: Job) -> int:

@@ -250,3 +250,23 @@ def test_arguments_that_do_not_decode_fail_the_job_and_nothing_else(stack: Stack
     )  # fmt: skip
     assert stack.wait_ended(id_) == ["failed"]  # type: ignore[arg-type]
     assert stack.query("SELECT error_code FROM jobs WHERE id = %s", id_) == [("arguments_invalid",)]
+
+
+def test_a_queue_of_a_newer_release_stops_no_relay(stack: Stack, shop: UUID) -> None:
+    """While a deploy rolls, the ledger knows a queue that this relay does not."""
+    stack.query("INSERT INTO queues (name) VALUES ('tomorrow') ON CONFLICT DO NOTHING RETURNING name")
+    waiting = stack.put(shop, LabNoop())
+    stack.wait_ended(waiting)
+    stack.query(
+        "INSERT INTO jobs (id, merchant_id, kind, queue, args, state, reason, queued_at)"
+        " VALUES (%s, %s, 'of_tomorrow', 'tomorrow', '{}', 'queued', 'enqueued', now()) RETURNING id",
+        of_tomorrow := uuid4(),
+        shop,
+    )
+    try:
+        ids = [stack.put(shop, LabNoop()) for _ in range(20)]
+        assert set(stack.wait_ended(*ids)) == {"succeeded"}
+        assert stack.state(of_tomorrow) == "queued"
+    finally:
+        stack.query("DELETE FROM jobs WHERE queue = 'tomorrow' RETURNING id")
+        stack.query("DELETE FROM queues WHERE name = 'tomorrow' RETURNING name")

@@ -75,14 +75,7 @@ class MethodNotAllowed(ShopOptiError):
     status = 405
 
 
-class BadRequest(ShopOptiError):
-    """The request is not well-formed."""
-
-    status = 400
-
-
 _OF_HTTP: dict[int, type[ShopOptiError]] = {
-    400: BadRequest,
     404: RouteNotFound,
     405: MethodNotAllowed,
     413: TooLarge,
@@ -133,9 +126,10 @@ def _translated(error: Exception) -> ShopOptiError:
         return error
     if isinstance(error, RequestValidationError):
         return _invalid(error)
+    if isinstance(error, HTTPException) and error.status_code == 400:  # FastAPI's word for a body it cannot take apart
+        return InvalidRequest(str(error.detail), param="body")
     if isinstance(error, HTTPException) and error.status_code in _OF_HTTP:
-        kind = _OF_HTTP[error.status_code]
-        return kind(str(error.detail)) if kind is BadRequest else kind()
+        return _OF_HTTP[error.status_code]()
     for database_error, make in _OF_DATABASE:
         if isinstance(error, database_error):
             found = make(error)

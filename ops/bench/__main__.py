@@ -96,11 +96,9 @@ def _http(made: Lab, table: Table, merchant_id: UUID, headers: dict[str, str]) -
 def _lists(made: Lab, table: Table, history: int) -> None:
     short, long = _new_caller(), _new_caller()
     latency.fill_history(made, short[0], 10_000)
-    small = latency.list_pages(made, short[1], 400)
     latency.fill_history(made, long[0], history)
-    large = latency.list_pages(made, long[1], 400)
-    for name in small:
-        few, many = (1000 * latency.percentile(found[name], 0.99) for found in (small, large))
+    for name, took in latency.list_pages(made, [short[1], long[1]], 1000).items():
+        few, many = (1000 * latency.percentile(found, 0.99) for found in took)
         table.add(
             f"job list ({name}), p99 at 10 k → {history / 1e6:g} M rows",
             f"{few:.1f} → {many:.1f} ms",

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -27,9 +27,11 @@ from services.core.settings import Settings, get_settings
 
 Role = Literal["shopopti_app", "shopopti_ledger"]
 
+# A stalled statement must not hold a worker or a request for ever.
 _ENTER = text(
     "SELECT set_config('role', :role, true), set_config('shopopti.merchant_id', :merchant_id, true),"
-    " set_config('shopopti.user_id', :user_id, true)"
+    " set_config('shopopti.user_id', :user_id, true), set_config('statement_timeout', '60s', true),"
+    " set_config('idle_in_transaction_session_timeout', '60s', true)"
 )
 
 
@@ -41,8 +43,16 @@ class DatabaseBusy(Unavailable):
     """The database took too long over this, or two changes got in each other's way. Nothing was changed; try again."""
 
 
-# A statement past its time limit, a lock that did not come free, a deadlock, a serialization failure.
-_BUSY = frozenset({"57014", "55P03", "40P01", "40001"})
+class DatabaseReadOnly(Unavailable):
+    """The database takes no changes at the moment: it is switching over, or its disk is full. Nothing was changed."""
+
+
+# SQLSTATE → what it means to whoever asked: a statement past its time limit, a lock that did not come free, a deadlock,
+# a serialization failure; a write in a read-only transaction.
+_UNAVAILABLE: dict[str, type[Unavailable]] = {
+    **dict.fromkeys(("57014", "55P03", "40P01", "40001"), DatabaseBusy),
+    "25006": DatabaseReadOnly,
+}
 
 
 def connect_args(settings: Settings) -> dict[str, Any]:
@@ -62,7 +72,7 @@ def connect_args(settings: Settings) -> dict[str, Any]:
 def get_engine() -> Engine:
     """The process's engine. Forked workers must not share it: call `forget_engine` in the child."""
     settings = get_settings()
-    engine = create_engine(
+    return create_engine(
         settings.database_url,
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_size,
@@ -71,17 +81,6 @@ def get_engine() -> Engine:
         pool_recycle=1800,
         connect_args=connect_args(settings),
     )
-
-    @event.listens_for(engine, "connect")
-    def _limits(connection: psycopg.Connection, _record: object) -> None:
-        # A stalled statement must not hold a worker or a request for ever.
-        if not settings.database_transaction_pooler:
-            with connection.cursor() as cursor:
-                cursor.execute("SET statement_timeout = '60s'")
-                cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
-            connection.commit()
-
-    return engine
 
 
 def forget_engine() -> None:
@@ -105,15 +104,19 @@ def transaction(
             enter(session, merchant_id=merchant_id, user_id=user_id, role=role)
             yield session
     except DBAPIError as error:
-        if isinstance(error, OperationalError) or error.connection_invalidated:
+        if isinstance(error, OperationalError) or error.connection_invalidated or sqlstate(error) in _UNAVAILABLE:
             raise unavailable(error) from error
         raise
 
 
 def unavailable(error: DBAPIError) -> Unavailable:
-    """What an OperationalError, or a connection that was lost, means to whoever asked."""
-    busy = getattr(error.orig, "sqlstate", None) in _BUSY
-    return DatabaseBusy(retry_after=2) if busy else DatabaseAway(retry_after=2)
+    """What a database that does not do its work means to whoever asked."""
+    return _UNAVAILABLE.get(sqlstate(error), DatabaseAway)(retry_after=2)
+
+
+def sqlstate(error: DBAPIError) -> str:
+    """PostgreSQL's code of the error, or nothing where the server never spoke."""
+    return getattr(error.orig, "sqlstate", None) or ""
 
 
 def enter(session: Session, *, merchant_id: UUID | None, user_id: UUID | None = None, role: Role) -> None:

@@ -48,17 +48,18 @@ def select_jobs(matching: JobFilter) -> Select[Job]:
         statement = statement.where(Job.error_fingerprint == matching.error_fingerprint, Job.state == "failed")
     # Ids are time-ordered, give or take a transaction's length and a clock's error: they bound the page's index scan.
     if matching.created_after is not None:
-        first = _first_id(matching.created_after - ID_SLACK)
+        first = _first_id(matching.created_after, -ID_SLACK)
         statement = statement.where(Job.created_at >= matching.created_after, Job.id >= first)
     if matching.created_before is not None:
-        last = _first_id(matching.created_before + ID_SLACK)
+        last = _first_id(matching.created_before, ID_SLACK)
         statement = statement.where(Job.created_at < matching.created_before, Job.id < last)
     return statement
 
 
-def _first_id(moment: datetime) -> UUID:
-    """The least UUIDv7 of that millisecond."""
-    milliseconds = min(max(int(moment.timestamp() * 1000), 0), 2**48 - 1)
+def _first_id(moment: datetime, slack: timedelta) -> UUID:
+    """The least UUIDv7 of that millisecond, give or take the slack. Years that no clock shows are let in."""
+    seconds = moment.timestamp() + slack.total_seconds()
+    milliseconds = min(max(int(seconds * 1000), 0), 2**48 - 1)
     return UUID(int=milliseconds << 80)
 
 
@@ -162,6 +163,7 @@ def _why_scheduled(job: Job) -> Waiting:
     code = "due_later" if job.reason == "scheduled" else job.reason
     words = {
         "due_later": "It is to run later.",
+        "unknown_kind": "No worker of this release knows jobs of its kind; it is tried again every minute.",
         "retry": f"Attempt {job.attempt} of {job.max_attempts} failed ({job.error_code}); it will be tried again.",
     }
     return Waiting(code, words.get(code, f"It was put off: {job.reason}."), job.run_at)
@@ -172,7 +174,8 @@ def _why_behind(session: Session, job: Job, queue: Queue) -> Waiting:
         select(func.count()).where(Job.queue == job.queue, Job.merchant_id == job.merchant_id, Job.rung_at.is_not(None))
     )
     own_cap = session.get(MerchantCap, (job.merchant_id, job.queue))
-    cap = own_cap.max_in_flight if own_cap else (queue.merchant_cap or get_settings().merchant_cap)
+    usual = get_settings().merchant_cap if queue.merchant_cap is None else queue.merchant_cap
+    cap = own_cap.max_in_flight if own_cap else usual
     ahead = _ahead(session, job)
     per_second = _recent_rate(session, job)
     estimate = now() + timedelta(seconds=(ahead + 1) / per_second) if per_second else None

@@ -58,7 +58,7 @@ def test_an_effect_on_disk_takes_its_claim_along_and_a_lost_claim_leaves_a_queue
     for with_effect in (True, False, True, False):
         id_ = put(server)
         with psycopg.connect(server.url, autocommit=True) as kept:
-            [claim] = ledger.claim(kept, [id_], worker="w", lease_seconds=60)
+            [claim] = ledger.claim(kept, [id_], worker="w", lease_seconds=60).done
         if with_effect:
             with psycopg.connect(server.url) as work:
                 work.execute("INSERT INTO lab_effects VALUES (%s, %s, %s)", (id_, claim.merchant_id, claim.claims))

@@ -1,6 +1,7 @@
 """Imports: hand in a feed, follow it, see what was wrong with it."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, BinaryIO, Literal
@@ -9,7 +10,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -36,6 +38,10 @@ Source = Annotated[
 
 class NotAnUpload(Invalid):
     """Send the feed as multipart/form-data with a part named `file`, or as application/json with a `url`."""
+
+
+class MultipartBroken(Invalid):
+    """The body is not the multipart/form-data that its Content-Type promises."""
 
 
 class ImportFields(BaseModel):
@@ -152,7 +158,7 @@ class Offer:
 async def _offer(request: Request) -> AsyncIterator[Offer]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        async with request.form(max_files=1, max_fields=10) as form:
+        async with _form(request) as form:
             file = form.get("file")
             if not isinstance(file, UploadFile):
                 raise NotAnUpload(param="file")
@@ -167,6 +173,18 @@ async def _offer(request: Request) -> AsyncIterator[Offer]:
         yield Offer(_valid(ImportIn, bytes(body)))
     else:
         raise NotAnUpload(param="Content-Type")
+
+
+@asynccontextmanager
+async def _form(request: Request) -> AsyncIterator[FormData]:
+    try:
+        form = await request.form(max_files=1, max_fields=10)
+    except HTTPException as error:  # Starlette's word for what it cannot take apart
+        raise MultipartBroken(str(error.detail), param="file") from None
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 def _valid(model: type[ImportFields], given: bytes | dict[str, Any]) -> ImportFields:

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from services.core.db import DatabaseAway
+from services.core.db import DatabaseAway, unavailable
 from services.core.errors import Invalid, NotFound, ShopOptiError, TooLarge, Unauthorized, Unavailable
 from services.core.log import bound
 
@@ -75,25 +75,18 @@ class MethodNotAllowed(ShopOptiError):
     status = 405
 
 
-class BadRequest(ShopOptiError):
-    """The request is not well-formed."""
-
-    status = 400
-
-
 _OF_HTTP: dict[int, type[ShopOptiError]] = {
-    400: BadRequest,
     404: RouteNotFound,
     405: MethodNotAllowed,
     413: TooLarge,
 }
 
 
-_OF_DATABASE: tuple[tuple[type[Exception], Callable[[], ShopOptiError]], ...] = (
-    (PoolTimeout, lambda: Busy(retry_after=2)),
-    (OperationalError, lambda: DatabaseAway(retry_after=2)),
-    (InterfaceError, lambda: DatabaseAway(retry_after=2)),
-    (DataError, InvalidValue),
+_OF_DATABASE: tuple[tuple[type[Exception], Callable[[Any], ShopOptiError]], ...] = (
+    (PoolTimeout, lambda _: Busy(retry_after=2)),
+    (OperationalError, unavailable),
+    (InterfaceError, lambda _: DatabaseAway(retry_after=2)),
+    (DataError, lambda _: InvalidValue()),
 )
 
 
@@ -133,12 +126,13 @@ def _translated(error: Exception) -> ShopOptiError:
         return error
     if isinstance(error, RequestValidationError):
         return _invalid(error)
+    if isinstance(error, HTTPException) and error.status_code == 400:  # FastAPI's word for a body it cannot take apart
+        return InvalidRequest(str(error.detail), param="body")
     if isinstance(error, HTTPException) and error.status_code in _OF_HTTP:
-        kind = _OF_HTTP[error.status_code]
-        return kind(str(error.detail)) if kind is BadRequest else kind()
+        return _OF_HTTP[error.status_code]()
     for database_error, make in _OF_DATABASE:
         if isinstance(error, database_error):
-            found = make()
+            found = make(error)
             break
     logger.log(logging.ERROR if found.status == 500 else logging.WARNING, "request failed", exc_info=error)
     return found

@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from services.core.db import transaction
 from services.core.errors import ShopOptiError, Unauthorized
 from services.core.settings import Settings
-from services.jobs.vitals import Vitals, newest_schema, schema_version, unconsumed_queues, vitals
+from services.jobs.vitals import Vitals, is_read_only, newest_schema, schema_version, unconsumed_queues, vitals
 
 router = APIRouter(tags=["health"])
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def _database_checks() -> dict[str, dict[str, Any]]:
     unknown = {"ok": False, "detail": "unknown: the database is away"}
     try:
         with transaction(role="shopopti_ledger") as session:
-            at, newest = schema_version(session), newest_schema()
+            at, newest, read_only = schema_version(session), newest_schema(), is_read_only(session)
             idle = unconsumed_queues(session)
     except (ShopOptiError, DBAPIError) as error:
         if isinstance(error, DBAPIError):  # it answers, but has no such tables or roles yet
@@ -93,7 +93,7 @@ def _database_checks() -> dict[str, dict[str, Any]]:
     # Newer than us is fine: while a deploy runs, old processes meet the new schema.
     current = at is not None and newest is not None and at >= newest
     return {
-        "database": {"ok": True},
+        "database": {"ok": not read_only, **({"detail": "it takes no changes"} if read_only else {})},
         "migrations": {"ok": current, "at": at, "newest": newest},
         "queues": {"ok": not idle, "not_consumed": idle},
     }

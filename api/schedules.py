@@ -87,7 +87,7 @@ class ScheduleOut(BaseModel):
     misfire: str
     overlap: str
     enabled: bool
-    problem: str | None = Field(description="Why it cannot fire, when it cannot; it is disabled then.")
+    problem: str | None = Field(description="Why it cannot fire, when it cannot.")
     next_fires: list[AwareDatetime] = Field(description="Empty while it is disabled.")
     last_fire_at: AwareDatetime | None
     created_at: AwareDatetime

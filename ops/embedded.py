@@ -60,6 +60,10 @@ class _Server:
         return self._process.pid
 
     @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
     def running(self) -> bool:
         return self._process.poll() is None
 

@@ -64,6 +64,13 @@ class LabParent(Job, kind="lab_parent", queue="webhooks", timeout=60, max_attemp
     children: int = 5
 
 
+class LabLingering(Job, kind="lab_lingering", queue="webhooks", timeout=60, max_attempts=1):
+    """Commit children, then work on: a kill on the way spends the only attempt of a parent that has children."""
+
+    children: int = 3
+    seconds: float = 1.0
+
+
 class LabPoison(Job, kind="lab_poison", queue="import", timeout=60, max_attempts=3, backoff=0.1):
     """Kill the process that runs it."""
 
@@ -117,6 +124,17 @@ def lab_parent(run: Run, job: LabParent) -> None:
     with run.transaction() as session:
         enqueue_many(session, [LabEffect() for _ in range(job.children)], merchant_id=run.merchant_id, parent_id=run.id)
         run.finish(session)
+
+
+@task(LabLingering)
+def lab_lingering(run: Run, job: LabLingering) -> None:
+    """The children come once, however often a shutdown gives the attempt back."""
+    with run.transaction() as session:
+        if not session.scalar(text("SELECT count(*) FROM jobs WHERE parent_id = :id"), {"id": run.id}):
+            children = [LabEffect() for _ in range(job.children)]
+            enqueue_many(session, children, merchant_id=run.merchant_id, parent_id=run.id)
+    time.sleep(job.seconds)
+    run.checkpoint()
 
 
 @task(LabPoison)

@@ -29,8 +29,18 @@ class Stack(Manager):  # type: ignore[misc]
     the middle of a job), and what is running gets `drain` seconds before SIGKILL.
     """
 
-    def __init__(self, terminal: Terminal, *, env: Mapping[str, str], drain: float, procfile: Path = PROCFILE) -> None:
+    def __init__(
+        self,
+        terminal: Terminal,
+        *,
+        env: Mapping[str, str],
+        drain: float,
+        procfile: Path = PROCFILE,
+        lost: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """`lost` names what the processes cannot do without, once it has gone: then they end, too."""
         super().__init__(Printer(terminal))
+        self._lost = lost
         self._process_ctor = _Process
         self._procmgr = _Signals()
         self._terminal = terminal
@@ -87,7 +97,7 @@ class Stack(Manager):  # type: ignore[misc]
         try:
             message = self.events.get(timeout=0.1)
         except queue.Empty:
-            return self._lost_watcher()
+            return self._lost() or self._lost_watcher()
         process: dict[str, Any] = self._processes[message.name]
         if message.type == "line":
             self._printer.write(message)

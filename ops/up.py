@@ -78,7 +78,10 @@ def _run(home: Path, arguments: argparse.Namespace, terminal: Terminal, stack: c
     except psycopg.Error as error:
         raise CannotStart(f"the database does not answer: {error}") from error
 
-    processes = Stack(terminal, env=env, drain=drain)
+    def lost() -> str | None:
+        return next((server.name for server in servers.values() if not server.running), None)
+
+    processes = Stack(terminal, env=env, drain=drain, lost=lost)
     failure: list[str] = []
 
     def started() -> None:

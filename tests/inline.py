@@ -65,7 +65,7 @@ def claim(job_id: UUID) -> Claim:
         session.execute(
             text("UPDATE jobs SET rung_at = clock_timestamp() WHERE id = :id AND state = 'queued'"), {"id": job_id}
         )
-    claims = write(lambda kept: ledger.claim(kept, [job_id], worker=WORKER, lease_seconds=300))
+    claims = write(lambda kept: ledger.claim(kept, [job_id], worker=WORKER, lease_seconds=300)).done
     assert claims, f"job {job_id} could not be claimed: {state_of(job_id)}"
     return claims[0]
 

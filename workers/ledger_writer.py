@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -63,9 +64,10 @@ class _Lane(Generic[Item]):
         name: str,
         gather: float,
         write: Callable[[Connection, list[Item]], None],
-        refused: Callable[[list[Item]], None],
+        refused: Callable[[list[Item]], None] | None = None,
     ) -> None:
-        self._settings, self._gather, self._write, self._refused = settings, gather, write, refused
+        self._settings, self._gather, self._write = settings, gather, write
+        self._refused = refused or self.put_back
         self._waiting: list[Item] = []
         self._ready = threading.Condition()
         threading.Thread(target=self._run, name=f"ledger-{name}", daemon=True).start()
@@ -101,18 +103,14 @@ class _Lane(Generic[Item]):
                 connection = connection or db.open_connection(self._settings)
                 self._write(connection, items)
                 wrote, pause = time.monotonic(), 0.05
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                _close(connection)
-                connection = None
-                logger.warning("ledger write failed, trying again: %s", error)
-                self.put_back(items)
-                time.sleep(pause)
-                pause = min(pause * 2, 2.0)
             except (psycopg.Error, UnicodeError) as error:
                 _close(connection)
                 connection = None
-                logger.error("the ledger refuses one of %d: %s", len(items), error)
-                self._refused(items)
+                away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+                logger.warning("the ledger cannot be written, trying again: %s", error)
+                (self.put_back if away else self._refused)(items)
+                time.sleep(pause)
+                pause = min(pause * 2, 2.0)
             except BaseException:
                 logger.exception("ledger writer stopped; the process ends so that its jobs are rescued")
                 os._exit(70)
@@ -140,11 +138,11 @@ class LedgerWriter:
         self.held: dict[UUID, Run] = {}
         self._ending_of_timeout = ending_of_timeout
         self._asked: set[UUID] = set()  # claims on their way
+        self._busy_claims: list[_ClaimRequest] = []  # somebody held their rows: asked again at the keeper's next look
+        self._busy_endings: list[tuple[Run, Ending]] = []
         self._asking = threading.Lock()
         # Lanes of their own: a thread waits for each claim, and must not wait for the disk as endings do.
-        self._claims = _Lane[_ClaimRequest](
-            settings, name="claims", gather=GATHER_CLAIMS, write=self._answer, refused=self._ask_again
-        )
+        self._claims = _Lane[_ClaimRequest](settings, name="claims", gather=GATHER_CLAIMS, write=self._answer)
         self._endings = _Lane[tuple[Run, Ending]](
             settings, name="endings", gather=GATHER_ENDINGS, write=self._finish, refused=self._finish_singly
         )
@@ -170,8 +168,10 @@ class LedgerWriter:
         """Hand over how the attempt ended (None: it is no longer ours, or already in the ledger) and forget it."""
         if ending is None or run.lost:
             self._forget(run)
-        else:
+        elif run.progress_report is None:
             self._endings.put((run, ending))
+        else:
+            self._endings.put((run, replace(ending, progress=run.reported)))
 
     def flush(self, *, timeout: float) -> bool:
         """Wait until everything handed over is written. False when time ran out first."""
@@ -191,14 +191,17 @@ class LedgerWriter:
             requests[:] = [request for request in requests if request.wanted]
         if not requests:
             return
-        claimed = ledger.claim(
+        written = ledger.claim(
             connection,
             [request.id for request in requests],
             worker=self.worker,
             lease_seconds=self.settings.lease_seconds,
         )
-        won = {claim.id: claim for claim in claimed}
+        won = {claim.id: claim for claim in written.done}
         for request in requests:
+            if request.id in written.busy:
+                self._busy_claims.append(request)
+                continue
             claim = won.pop(request.id, None)  # two bells for one job: the first gets it
             if claim is not None:
                 self.held[claim.id] = Run(claim)
@@ -207,14 +210,13 @@ class LedgerWriter:
             request.answered.release()
         requests.clear()
 
-    def _ask_again(self, requests: list[_ClaimRequest]) -> None:
-        time.sleep(1)
-        self._claims.put_back(requests)
-
     def _finish(self, connection: Connection, endings: list[tuple[Run, Ending]]) -> None:
-        ledger.finish(connection, [ending for _, ending in endings])
-        for run, _ in endings:
-            self._forget(run)
+        busy = ledger.finish(connection, [ending for _, ending in endings]).busy
+        for run, ending in endings:
+            if run.id in busy:
+                self._busy_endings.append((run, ending))
+            else:
+                self._forget(run)
         endings.clear()
 
     def _finish_singly(self, endings: list[tuple[Run, Ending]]) -> None:
@@ -222,19 +224,20 @@ class LedgerWriter:
         try:
             with db.open_connection(self.settings) as connection:
                 while endings:
-                    run, ending = endings[0]
-                    for candidate in (ending, _unstorable(ending)):
-                        try:
-                            ledger.finish(connection, [candidate])
-                            break
-                        except (psycopg.DataError, UnicodeError) as error:
-                            logger.error("the ending of job %s cannot be stored: %s", run.id, error)
-                            connection.rollback()
-                    self._forget(run)  # at worst its lease runs out
+                    self._store(connection, *endings[0])
                     endings.pop(0)
         except psycopg.Error as error:
-            logger.warning("ledger write failed, trying again: %s", error)
+            logger.warning("the ledger cannot be written, trying again: %s", error)
             self._endings.put_back(endings)
+
+    def _store(self, connection: Connection, run: Run, ending: Ending) -> None:
+        for candidate in (ending, _unstorable(ending)):
+            try:
+                self._finish(connection, [(run, candidate)])
+                return
+            except (psycopg.DataError, psycopg.IntegrityError, UnicodeError) as error:
+                logger.error("the ending of job %s cannot be stored: %s", run.id, error)
+        self._forget(run)  # its lease runs out
 
     def _forget(self, run: Run) -> None:
         if self.held.get(run.id) is run:  # a later attempt of the same job may have taken its place
@@ -243,23 +246,28 @@ class LedgerWriter:
     # -- the keeper thread -------------------------------------------------------------------------------------------
 
     def _keep_for_ever(self) -> None:
+        try:
+            self._keep()
+        except BaseException:
+            logger.exception("ledger keeper stopped; the process ends so that its jobs are rescued")
+            os._exit(70)
+
+    def _keep(self) -> None:
         connection: Connection | None = None
-        renewed = looked = time.monotonic()
+        looked = time.monotonic()
         drain_until: float | None = None
         while True:
             time.sleep(min(PROGRESS_EVERY, self.settings.heartbeat_seconds))
             runs = list(self.held.values())
             now = time.monotonic()
+            self._ask_again()
             self._enforce_deadlines(runs, now)
             if draining():
                 drain_until = drain_until or now + self.settings.drain_seconds
                 self._drain(runs, late=now > drain_until)
             if not runs:
                 continue
-            steps: list[Callable[[Connection], None]] = []
-            if now - renewed >= self.settings.lease_seconds / 3:
-                renewed = now
-                steps.append(self._renew_leases)  # first: nothing else may cost a job its lease
+            steps: list[Callable[[Connection], None]] = [self._renew_leases]  # first: nothing else may cost a lease
             if now - looked >= self.settings.heartbeat_seconds:
                 looked = now
                 steps.append(self._bring_cancel_requests)
@@ -273,6 +281,15 @@ class LedgerWriter:
                     connection = None
                     logger.warning("heartbeat failed, trying again: %s", error)
 
+    def _ask_again(self) -> None:
+        """What somebody else held at the last look."""
+        claims, self._busy_claims = self._busy_claims, []
+        endings, self._busy_endings = self._busy_endings, []
+        for request in claims:
+            self._claims.put(request)
+        for item in endings:
+            self._endings.put(item)
+
     def _enforce_deadlines(self, runs: list[Run], now: float) -> None:
         """End, in the ledger, what is past its deadline and comes to no checkpoint. Its late result will be refused."""
         for run in runs:
@@ -284,7 +301,7 @@ class LedgerWriter:
     def _drain(self, runs: list[Run], *, late: bool) -> None:
         for run in runs:
             run.stop(DRAINED)
-        if not late or not runs:
+        if not late or not (runs or self._asked):
             return
         # What comes to no checkpoint goes back too, and the process ends at once, so that it cannot work on.
         for run in runs:
@@ -309,14 +326,18 @@ class LedgerWriter:
                 run.stop(Cancel())
 
     def _renew_leases(self, connection: Connection) -> None:
+        """Each lease once a third of it is over; one whose row somebody holds is tried again at the next look."""
         now = time.monotonic()
-        held = {run.id: run.claim.claims for run in list(self.held.values()) if now - run.started > 1}
-        if not held:
+        third = self.settings.lease_seconds / 3
+        due = {run.id: run for run in list(self.held.values()) if now - run.renewed >= third}
+        if not due:
             return
-        ours = ledger.renew(connection, held, lease_seconds=self.settings.lease_seconds)
-        for id_, claims in held.items():
-            run = self.held.get(id_)
-            if id_ not in ours and run is not None and run.claim.claims == claims and not run.ended:
+        held = {id_: run.claim.claims for id_, run in due.items()}
+        written = ledger.renew(connection, held, lease_seconds=self.settings.lease_seconds)
+        for id_, run in due.items():
+            if id_ in written.done:
+                run.renewed = now
+            elif id_ not in written.busy and not run.ended and self.held.get(id_) is run:
                 run.stop(None)
 
 

@@ -30,7 +30,7 @@ from services.jobs.outcomes import (
     outcome_of,
 )
 from services.jobs.run import Run
-from workers import control  # noqa: F401  # makes Flower's revoke a cancellation
+from workers import control, strangers  # noqa: F401  # Flower's revoke cancels; unknown kinds are put off
 from workers.ledger_writer import LedgerWriter, drain
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ def perform(handler: Any, run: Run) -> Outcome | None:
     """Run the handler on the job's arguments. None: the end is already written, or the attempt is not ours."""
     try:
         job = KINDS[run.claim.kind].model_validate(run.claim.args)
-    except (ValidationError, KeyError) as error:
-        return Fail("arguments_invalid", str(error)[:1000])
+    except ValidationError as error:
+        return _undecodable(error)
     try:
         run.checkpoint()
         returned = handler(run, job)
@@ -81,6 +81,14 @@ def perform(handler: Any, run: Run) -> Outcome | None:
     if run.ended:
         return None
     return returned if isinstance(returned, Outcome) else Done(returned)
+
+
+def _undecodable(error: ValidationError) -> Outcome:
+    """Arguments that are only more than this release knows may be meant for the next one, which is being deployed."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    where = ".".join(str(part) for part in found[0]["loc"])
+    means = Retry if all(each["type"] == "extra_forbidden" for each in found) else Fail
+    return means("arguments_invalid", f"{where}: {found[0]['msg']}")
 
 
 def ending_of(run: Run, outcome: Outcome) -> Ending:

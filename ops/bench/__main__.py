@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from uuid import UUID
 
 from ops.bench import imports, latency, throughput
@@ -43,7 +44,7 @@ def _jobs(made: Lab, table: Table, options: argparse.Namespace) -> None:
 
 
 def _throughput(made: Lab, table: Table, merchant_id: UUID, options: argparse.Namespace) -> None:
-    ways = {
+    ways: dict[str, Callable[[], float]] = {
         "Celery alone, as it comes": lambda: throughput.plain_celery(made, options.jobs),
         "Celery alone, our settings": lambda: throughput.doorbells(made, options.jobs),
         "through the ledger": lambda: throughput.ledger(made, merchant_id, options.jobs),
@@ -104,11 +105,9 @@ def _http(made: Lab, table: Table, merchant_id: UUID, headers: dict[str, str]) -
 def _lists(made: Lab, table: Table, history: int) -> None:
     short, long = _new_caller(), _new_caller()
     latency.fill_history(made, short[0], 10_000)
-    small = latency.list_pages(made, short[1], 400)
     latency.fill_history(made, long[0], history)
-    large = latency.list_pages(made, long[1], 400)
-    for name in small:
-        few, many = (1000 * latency.percentile(found[name], 0.99) for found in (small, large))
+    for name, took in latency.list_pages(made, [short[1], long[1]], 1000).items():
+        few, many = (1000 * latency.percentile(found, 0.99) for found in took)
         table.add(
             f"job list ({name}), p99 at 10 k → {history / 1e6:g} M rows",
             f"{few:.1f} → {many:.1f} ms",

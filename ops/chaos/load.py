@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from ops.lab import LabEffect, LabFlaky, LabNap, LabParent, LabPoison, new_merchant
+from ops.lab import LabEffect, LabFlaky, LabLingering, LabNap, LabParent, LabPoison, new_merchant
 from services.core import db
 from services.core.clock import now
 from services.core.errors import Unavailable
@@ -26,6 +26,7 @@ MIX: tuple[tuple[int, Job], ...] = (
     (10, LabFlaky(succeed_at=3)),
     (8, LabFlaky(succeed_at=4, snooze=True)),
     (6, LabParent(children=4)),
+    (3, LabLingering()),
     (1, LabPoison()),
 )
 

@@ -26,7 +26,7 @@ CHECKS: Mapping[str, str] = {
         GROUP BY j.id HAVING count(e.id) > j.claims""",
     "only poison and exhaustion fail": """
         SELECT id, kind, reason, error_code, error_message FROM jobs
-        WHERE state = 'failed' AND kind <> 'lab_poison'""",
+        WHERE state = 'failed' AND kind NOT IN ('lab_poison', 'lab_lingering')""",
     "poison never succeeds": """
         SELECT id FROM jobs WHERE kind = 'lab_poison' AND state = 'succeeded'""",
     "a done job has its effect once, any other has none": """
@@ -35,7 +35,7 @@ CHECKS: Mapping[str, str] = {
         GROUP BY j.id HAVING count(f.job_id) <> (j.state = 'succeeded')::int""",
     "a parent has all its children or none": """
         SELECT p.id, p.state, count(c.id) FROM jobs p LEFT JOIN jobs c ON c.parent_id = p.id
-        WHERE p.kind = 'lab_parent'
+        WHERE p.kind IN ('lab_parent', 'lab_lingering')
         GROUP BY p.id HAVING count(c.id) NOT IN (0, (p.args->>'children')::int)
             OR (p.state = 'succeeded' AND count(c.id) = 0)""",
     "no parent ended before its last child": """

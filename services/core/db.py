@@ -18,7 +18,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -27,14 +27,32 @@ from services.core.settings import Settings, get_settings
 
 Role = Literal["shopopti_app", "shopopti_ledger"]
 
+# A stalled statement must not hold a worker or a request for ever.
 _ENTER = text(
     "SELECT set_config('role', :role, true), set_config('shopopti.merchant_id', :merchant_id, true),"
-    " set_config('shopopti.user_id', :user_id, true)"
+    " set_config('shopopti.user_id', :user_id, true), set_config('statement_timeout', '60s', true),"
+    " set_config('idle_in_transaction_session_timeout', '60s', true)"
 )
 
 
 class DatabaseAway(Unavailable):
     """The database cannot be reached. Nothing was changed; try again in a moment."""
+
+
+class DatabaseBusy(Unavailable):
+    """The database took too long over this, or two changes got in each other's way. Nothing was changed; try again."""
+
+
+class DatabaseReadOnly(Unavailable):
+    """The database takes no changes at the moment: it is switching over, or its disk is full. Nothing was changed."""
+
+
+# SQLSTATE → what it means to whoever asked: a statement past its time limit, a lock that did not come free, a deadlock,
+# a serialization failure; a write in a read-only transaction.
+_UNAVAILABLE: dict[str, type[Unavailable]] = {
+    **dict.fromkeys(("57014", "55P03", "40P01", "40001"), DatabaseBusy),
+    "25006": DatabaseReadOnly,
+}
 
 
 def connect_args(settings: Settings) -> dict[str, Any]:
@@ -54,7 +72,7 @@ def connect_args(settings: Settings) -> dict[str, Any]:
 def get_engine() -> Engine:
     """The process's engine. Forked workers must not share it: call `forget_engine` in the child."""
     settings = get_settings()
-    engine = create_engine(
+    return create_engine(
         settings.database_url,
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_size,
@@ -63,17 +81,6 @@ def get_engine() -> Engine:
         pool_recycle=1800,
         connect_args=connect_args(settings),
     )
-
-    @event.listens_for(engine, "connect")
-    def _limits(connection: psycopg.Connection, _record: object) -> None:
-        # A stalled statement must not hold a worker or a request for ever.
-        if not settings.database_transaction_pooler:
-            with connection.cursor() as cursor:
-                cursor.execute("SET statement_timeout = '60s'")
-                cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
-            connection.commit()
-
-    return engine
 
 
 def forget_engine() -> None:
@@ -96,19 +103,27 @@ def transaction(
     With `snapshot` all its statements see the database as it was at the first (REPEATABLE READ): for long reading.
 
     Raises DatabaseAway when the server cannot be reached or goes away in the middle. A commit whose answer was lost
-    raises it too: what is written must be safe to write again.
+    raises it too: what is written must be safe to write again. Raises DatabaseBusy for a time limit or a deadlock.
     """
     try:
         engine = get_engine().execution_options(isolation_level="REPEATABLE READ") if snapshot else get_engine()
         with Session(engine, expire_on_commit=False) as session, session.begin():
             enter(session, merchant_id=merchant_id, user_id=user_id, role=role)
             yield session
-    except OperationalError as error:
-        raise DatabaseAway(retry_after=2) from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise DatabaseAway(retry_after=2) from error
+        if isinstance(error, OperationalError) or error.connection_invalidated or sqlstate(error) in _UNAVAILABLE:
+            raise unavailable(error) from error
         raise
+
+
+def unavailable(error: DBAPIError) -> Unavailable:
+    """What a database that does not do its work means to whoever asked."""
+    return _UNAVAILABLE.get(sqlstate(error), DatabaseAway)(retry_after=2)
+
+
+def sqlstate(error: DBAPIError) -> str:
+    """PostgreSQL's code of the error, or nothing where the server never spoke."""
+    return getattr(error.orig, "sqlstate", None) or ""
 
 
 def enter(session: Session, *, merchant_id: UUID | None, user_id: UUID | None = None, role: Role) -> None:

@@ -51,7 +51,9 @@ class Settings(BaseSettings):
     lease_seconds: int = Field(default=30, ge=2)
     heartbeat_seconds: float = Field(default=1.0, gt=0)
     drain_seconds: int = 45  # after SIGTERM, what still runs then is put back and the process ends
-    merchant_cap: int = Field(default=100, ge=1)  # jobs of one merchant in flight per queue, unless set otherwise
+    # Jobs of one merchant in flight per queue, unless set otherwise: fewer than a worker has threads (Procfile), so
+    # that one merchant's slow jobs never hold all of them.
+    merchant_cap: int = Field(default=12, ge=1)
     ring_again_seconds: float = 10.0
     retention_days: int = 30
     extra_task_modules: Annotated[list[str], NoDecode] = []  # modules with further handlers (ops.lab for the bench)

@@ -49,16 +49,41 @@ WHERE jobs.id = locked.id AND state IN ('scheduled', 'queued', 'running', 'waiti
 RETURNING jobs.id
 """)
 
+# Whoever brings a child back holds everything above it: the relay settles no parent that is locked.
+_LOCK_ANCESTORS = text("""
+WITH RECURSIVE above AS (
+    SELECT parent_id AS id FROM jobs WHERE id = ANY(:ids)
+    UNION SELECT jobs.parent_id FROM jobs JOIN above USING (id)
+)
+SELECT FROM jobs WHERE id IN (SELECT id FROM above) ORDER BY id FOR NO KEY UPDATE
+""")
+
 # A new life: attempts start again, the fencing token goes on. A twin with the same unique key stays the only one, and
-# of several ended twins the newest comes back.
+# of several ended twins the newest comes back. A child would take what is above it back to waiting: where an active
+# twin is in the way there, the child stays as it is.
 _AGAIN = text("""
-WITH locked AS MATERIALIZED (
-    SELECT id, merchant_id, kind, unique_key, state FROM jobs WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
+WITH RECURSIVE locked AS MATERIALIZED (
+    SELECT id, merchant_id, kind, unique_key, state, parent_id FROM jobs WHERE id = ANY(:ids)
+    ORDER BY id FOR NO KEY UPDATE
+),
+above AS (
+    SELECT locked.id AS child, p.id, p.merchant_id, p.kind, p.unique_key, p.state, p.parent_id
+    FROM locked JOIN jobs p ON p.id = locked.parent_id
+    UNION ALL
+    SELECT above.child, p.id, p.merchant_id, p.kind, p.unique_key, p.state, p.parent_id
+    FROM above JOIN jobs p ON p.id = above.parent_id
+),
+barred AS (
+    SELECT child FROM above
+    WHERE state IN ('succeeded', 'failed', 'cancelled')
+      AND EXISTS (SELECT FROM jobs twin WHERE twin.merchant_id = above.merchant_id AND twin.kind = above.kind
+                  AND twin.unique_key = above.unique_key AND twin.id <> above.id
+                  AND twin.state NOT IN ('succeeded', 'failed', 'cancelled'))
 ),
 chosen AS (
     SELECT id FROM (
         SELECT id, unique_key, row_number() OVER (PARTITION BY merchant_id, kind, unique_key ORDER BY id DESC) AS nth
-        FROM locked WHERE state IN ('failed', 'cancelled')
+        FROM locked WHERE state IN ('failed', 'cancelled') AND id NOT IN (SELECT child FROM barred)
     ) ended WHERE unique_key IS NULL OR nth = 1
 )
 UPDATE jobs SET state = 'queued', reason = 'retry_requested', attempt = 0, run_at = now(),
@@ -79,15 +104,18 @@ UPDATE jobs SET state = 'waiting', reason = 'retry_requested', ended_at = NULL, 
 WHERE id = :id AND state IN ('succeeded', 'failed', 'cancelled')
 """)
 
-# A child that gets another life takes its ended parent back to waiting: no parent is over before its children are.
+# A child that gets another life takes what is above it back to waiting: no parent is over before its children are.
 # What a parent failed of by itself it keeps.
 _LIFT_PARENTS = text("""
+WITH RECURSIVE above AS (
+    SELECT parent_id AS id FROM jobs WHERE id = ANY(:ids) AND state NOT IN ('succeeded', 'failed', 'cancelled')
+    UNION SELECT jobs.parent_id FROM jobs JOIN above USING (id)
+)
 UPDATE jobs SET state = 'waiting', reason = 'child_retried', ended_at = NULL, cancel_requested_at = NULL,
     error_code = CASE WHEN error_code <> 'children_failed' THEN error_code END,
     error_message = CASE WHEN error_code <> 'children_failed' THEN error_message END,
     error_fingerprint = CASE WHEN error_code <> 'children_failed' THEN error_fingerprint END
-WHERE id IN (SELECT child.parent_id FROM jobs child WHERE child.id = ANY(:ids) AND child.state = 'queued')
-  AND state IN ('succeeded', 'failed', 'cancelled')
+WHERE id IN (SELECT id FROM above) AND state IN ('succeeded', 'failed', 'cancelled')
 """)
 
 
@@ -123,6 +151,7 @@ def retry_job(session: Session, id_: UUID) -> Job:
     unfinished = select(Job.id).where(Job.parent_id == id_, Job.state.in_(("failed", "cancelled")))
     children = list(session.scalars(unfinished)) if job.ended_at is not None else []
     own_failure = job.state == "failed" and job.error_code != "children_failed"
+    session.execute(_LOCK_ANCESTORS, {"ids": [id_, *children]})
     try:
         if children and not own_failure:
             session.execute(_WAIT_AGAIN, {"id": id_})
@@ -159,6 +188,7 @@ def bulk_retry(session: Session, matching: JobFilter, *, dry_run: bool) -> dict[
     for parent in sorted(parent for parent in parents if parent is not None):
         with contextlib.suppress(JobAlreadyActive), session.begin_nested():
             retry_job(session, parent)
+    session.execute(_LOCK_ANCESTORS, {"ids": ids})
     try:
         session.execute(_AGAIN, {"ids": ids})
         session.execute(_LIFT_PARENTS, {"ids": ids})

@@ -73,7 +73,14 @@ def outcome_of(error: Exception) -> Outcome:
         return Retry(error.code, error.detail, after=error.retry_after)
     if isinstance(error, ShopOptiError):
         return Fail(error.code, error.detail)
-    return Retry("unexpected", f"{type(error).__name__}: {error}"[:1000], fingerprint=fingerprint(error))
+    return Retry("unexpected", _told(error), fingerprint=fingerprint(error))
+
+
+def _told(error: Exception) -> str:
+    """The first line: a merchant reads it. What follows, with a database's error the statement and its values, is
+    for the log."""
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {cause}".splitlines()[0][:300]
 
 
 def fingerprint(error: Exception) -> str:

@@ -12,6 +12,7 @@ from services.core.clock import now
 from services.core.errors import NotFound
 from services.core.paging import Page, Slice, paginate
 from services.core.settings import get_settings
+from services.jobs.kinds import KINDS
 from services.jobs.states import ENDED
 from services.models import Job, JobEvent, JobStat, MerchantCap, Queue
 
@@ -47,17 +48,18 @@ def select_jobs(matching: JobFilter) -> Select[Job]:
         statement = statement.where(Job.error_fingerprint == matching.error_fingerprint, Job.state == "failed")
     # Ids are time-ordered, give or take a transaction's length and a clock's error: they bound the page's index scan.
     if matching.created_after is not None:
-        first = _first_id(matching.created_after - ID_SLACK)
+        first = _first_id(matching.created_after, -ID_SLACK)
         statement = statement.where(Job.created_at >= matching.created_after, Job.id >= first)
     if matching.created_before is not None:
-        last = _first_id(matching.created_before + ID_SLACK)
+        last = _first_id(matching.created_before, ID_SLACK)
         statement = statement.where(Job.created_at < matching.created_before, Job.id < last)
     return statement
 
 
-def _first_id(moment: datetime) -> UUID:
-    """The least UUIDv7 of that millisecond."""
-    milliseconds = min(max(int(moment.timestamp() * 1000), 0), 2**48 - 1)
+def _first_id(moment: datetime, slack: timedelta) -> UUID:
+    """The least UUIDv7 of that millisecond, give or take the slack. Years that no clock shows are let in."""
+    seconds = moment.timestamp() + slack.total_seconds()
+    milliseconds = min(max(int(seconds * 1000), 0), 2**48 - 1)
     return UUID(int=milliseconds << 80)
 
 
@@ -150,6 +152,8 @@ def why_waiting(session: Session, job: Job) -> Waiting | None:
         return Waiting("queue_paused", f"The queue {job.queue} is paused: {queue.pause_reason or 'no reason given'}.")
     if queue.consumed_at is None or queue.consumed_at < now() - timedelta(seconds=60):
         return Waiting("no_worker", f"No worker has taken from the queue {job.queue} for a minute.")
+    if job.kind not in KINDS:
+        return Waiting("unknown_kind", f"No process of this release knows jobs of the kind {job.kind}.")
     if job.rung_at is not None:
         return Waiting("next", "It is next: a worker has been told and will start it when one is free.", now())
     return _why_behind(session, job, queue)
@@ -159,6 +163,7 @@ def _why_scheduled(job: Job) -> Waiting:
     code = "due_later" if job.reason == "scheduled" else job.reason
     words = {
         "due_later": "It is to run later.",
+        "unknown_kind": "No worker of this release knows jobs of its kind; it is tried again every minute.",
         "retry": f"Attempt {job.attempt} of {job.max_attempts} failed ({job.error_code}); it will be tried again.",
     }
     return Waiting(code, words.get(code, f"It was put off: {job.reason}."), job.run_at)
@@ -169,7 +174,8 @@ def _why_behind(session: Session, job: Job, queue: Queue) -> Waiting:
         select(func.count()).where(Job.queue == job.queue, Job.merchant_id == job.merchant_id, Job.rung_at.is_not(None))
     )
     own_cap = session.get(MerchantCap, (job.merchant_id, job.queue))
-    cap = own_cap.max_in_flight if own_cap else (queue.merchant_cap or get_settings().merchant_cap)
+    usual = get_settings().merchant_cap if queue.merchant_cap is None else queue.merchant_cap
+    cap = own_cap.max_in_flight if own_cap else usual
     ahead = _ahead(session, job)
     per_second = _recent_rate(session, job)
     estimate = now() + timedelta(seconds=(ahead + 1) / per_second) if per_second else None
@@ -180,7 +186,8 @@ def _why_behind(session: Session, job: Job, queue: Queue) -> Waiting:
             f"{ahead} of yours are ahead of it.",
             estimate,
         )
-    return Waiting("behind", f"{ahead} of your jobs are ahead of it in the queue {job.queue}.", estimate)
+    limit = f", which runs {queue.max_running} jobs at a time" if queue.max_running is not None else ""
+    return Waiting("behind", f"{ahead} of your jobs are ahead of it in the queue {job.queue}{limit}.", estimate)
 
 
 def _ahead(session: Session, job: Job) -> int:

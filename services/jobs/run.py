@@ -25,7 +25,7 @@ class Run:
         self.id: UUID = claim.id
         self.merchant_id: UUID = claim.merchant_id
         self.attempt: int = claim.attempt
-        self.started = time.monotonic()
+        self.started = self.renewed = time.monotonic()  # `renewed`: when its lease last began anew
         self.deadline = None if claim.timeout_seconds is None else self.started + claim.timeout_seconds
         self.progress_report: tuple[int | None, int | None, str | None] | None = None
         self.ended = False  # the ending is already in the ledger
@@ -56,21 +56,31 @@ class Run:
 
         Raises Stopped (and rolls back) when another worker has taken the job over in the meantime.
         """
-        with db.transaction(merchant_id=self.merchant_id) as session:
-            yield session
-            if not self.ended:
-                self._fence(session)
+        try:
+            with db.transaction(merchant_id=self.merchant_id) as session:
+                yield session
+                if not self.ended:
+                    self._fence(session)
+        except BaseException:
+            # `finish` is rolled back with the rest. Should only the commit's answer be lost, fencing tells.
+            self.ended = False
+            raise
 
     def finish(self, session: Session, result: dict[str, Any] | None = None) -> None:
         """End the job as done in the caller's transaction: its effects and its end become true together.
 
         For work that must not be done twice even if the process dies right after. Raises Stopped when not ours.
         """
-        ending = Ending(self.id, self.claim.claims, "succeeded", "done", result=encode(result))
+        ending = Ending(self.id, self.claim.claims, "succeeded", "done", result=encode(result), progress=self.reported)
         connection = cast("Connection", session.connection().connection.driver_connection)
         if not connection.execute(FINISH, finish_arguments([ending])).fetchall():
             raise Stopped(None)
         self.ended = True
+
+    @property
+    def reported(self) -> tuple[int | None, int | None, str | None]:
+        """The progress that is not yet written."""
+        return self.progress_report or (None, None, None)
 
     # -- for the process ---------------------------------------------------------------------------------------------
 

@@ -395,13 +395,13 @@ def fire_due(session: Session, *, moment: datetime | None = None) -> Fired:
     """Turn up to a hundred due schedules into jobs, in the session's transaction, as the ledger role.
 
     Any number of callers at once: each due schedule is in one's hands, and a fire time becomes a job once. A schedule
-    that cannot fire (its kind is gone, its arguments no longer fit) is disabled and does not stop the others.
-    `moment` is the database's clock unless given.
+    that cannot fire (its arguments no longer fit) is disabled and does not stop the others; one of a kind that this
+    release does not know is left to the release that does. `moment` is the database's clock unless given.
     """
     moment = moment or session.scalars(select(func.clock_timestamp())).one()
     due = session.scalars(
         select(Schedule)
-        .where(Schedule.enabled, Schedule.next_fire_at <= moment)
+        .where(Schedule.enabled, Schedule.kind.in_(KINDS), Schedule.next_fire_at <= moment)
         .order_by(Schedule.next_fire_at)
         .limit(PAGE)
         .with_for_update(skip_locked=True)
@@ -424,7 +424,9 @@ def fire_due(session: Session, *, moment: datetime | None = None) -> Fired:
         fired.jobs += jobs
         fired.skipped += skipped
         fired.more = fired.more or schedule.next_fire_at <= moment
-    following = session.scalar(select(func.min(Schedule.next_fire_at)).where(Schedule.enabled))
+    following = session.scalar(
+        select(func.min(Schedule.next_fire_at)).where(Schedule.enabled, Schedule.kind.in_(KINDS))
+    )
     if following is not None:
         fired.next_in = (following - moment).total_seconds()
     return fired

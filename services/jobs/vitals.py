@@ -111,6 +111,11 @@ def unconsumed_queues(session: Session) -> list[str]:
     return list(session.scalars(_UNCONSUMED, {"quiet": QUIET_SECONDS}))
 
 
+def is_read_only(session: Session) -> bool:
+    """Whether the database takes no changes: a standby, or one whose disk is full."""
+    return bool(session.scalar(text("SELECT current_setting('transaction_read_only')::bool")))
+
+
 def schema_version(session: Session) -> str | None:
     """The revision the database is at; None before the first migration."""
     if session.execute(text("SELECT to_regclass('alembic_version')")).scalar_one() is None:

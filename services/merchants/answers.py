@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from services.core.db import sqlstate
 from services.core.errors import Conflict, Invalid
 
 KEPT = timedelta(hours=24)
@@ -62,7 +63,7 @@ def reserve(session: Session, *, key: str, route: str, fingerprint: str) -> Answ
             _RESERVE, {"key": key, "route": route, "fingerprint": fingerprint, "kept": KEPT}
         ).scalar_one_or_none()
     except OperationalError as error:
-        if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_not_available
+        if sqlstate(error) == "55P03":  # lock_not_available
             raise IdempotencyKeyInUse(retry_after=2) from error
         raise
     session.execute(_LOCK_TIMEOUT, {"timeout": before})

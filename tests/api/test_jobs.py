@@ -439,3 +439,10 @@ def test_lists_find_their_index_at_a_hundred_thousand_jobs(merchant):
 def _rows_read(plan: dict[str, Any]) -> float:
     own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
     return max(own, *(_rows_read(child) for child in plan.get("Plans", [])), 0)
+
+
+def test_moments_at_the_ends_of_time(client):
+    for query in ("created_after=0001-01-01T00:00:00%2B14:00", "created_before=9999-12-31T23:59:59-14:00"):
+        assert client.get(f"/api/v1/jobs?{query}").json()["data"] == []
+    answer = client.post("/api/v1/jobs/bulk/cancel", json={"created_after": "0001-01-01T00:00:00Z", "dry_run": True})
+    assert answer.status_code == 200, answer.text

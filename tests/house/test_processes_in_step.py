@@ -95,6 +95,20 @@ def test_redis_never_evicts_doorbells() -> None:
     assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
 
 
+def test_flower_does_not_start_without_a_password_where_others_can_reach_it(monkeypatch) -> None:
+    from workers import flower
+
+    monkeypatch.delenv("FLOWER_BASIC_AUTH", raising=False)
+    monkeypatch.setattr(flower.app, "start", lambda argv: argv)
+    for address in ("0.0.0.0", "::", "10.1.2.3", "", "shop.internal"):
+        with pytest.raises(SystemExit, match="FLOWER_BASIC_AUTH"):
+            flower.main([f"--address={address}"])
+    for address in ("127.0.0.1", "::1", "localhost"):
+        flower.main([f"--address={address}"])
+    monkeypatch.setenv("FLOWER_BASIC_AUTH", "anna:secret")
+    flower.main(["--address=::"])
+
+
 def test_nobody_reaches_flower_without_a_password() -> None:
     assert "${FLOWER_ADDRESS:-127.0.0.1}" in procfile()["flower"]
     flower = compose()["services"]["flower"]

@@ -79,6 +79,16 @@ def test_credentials_in_an_address_are_used_and_not_shown(merchant, shop):
     assert shop.visits[0][1] == "Basic bWU6czNjcmV0"
 
 
+def test_keys_in_the_query_of_an_address_are_used_and_not_shown(merchant, shop):
+    shop.answers["/feed.csv?key=s3cret"] = (200, b"SKU,Title,Price\nA1,Lamp,10.00\n")
+    import_ = _start(merchant, f"{shop.url}/feed.csv?key=s3cret")
+    assert inline.work(import_.job_id)["state"] == "succeeded"
+    row = reload(import_)
+    assert row.url.endswith("/feed.csv?…")
+    assert "s3cret" not in f"{row.url} {row.url_secret}"
+    assert shop.visits[0][0].endswith("/feed.csv?key=s3cret")
+
+
 @pytest.mark.parametrize(
     ("status", "state", "code"), [(404, "failed", "fetch_failed"), (503, "scheduled", "fetch_unavailable")]
 )

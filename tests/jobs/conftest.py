@@ -65,7 +65,7 @@ def ring_all(connection: Connection) -> None:
 
 def claim(connection: Connection, *ids: UUID, worker: str = "w1", lease: float = 30) -> list[Claim]:
     """Claim rung jobs."""
-    return hot_path.claim(connection, ids, worker=worker, lease_seconds=lease)
+    return hot_path.claim(connection, ids, worker=worker, lease_seconds=lease).done
 
 
 def start(connection: Connection, *ids: UUID, worker: str = "w1", lease: float = 30) -> list[Claim]:
@@ -76,7 +76,7 @@ def start(connection: Connection, *ids: UUID, worker: str = "w1", lease: float =
 
 def finish(connection: Connection, *endings: Ending) -> set[UUID]:
     """Write endings."""
-    return hot_path.finish(connection, endings)
+    return hot_path.finish(connection, endings).done
 
 
 def row(id_: UUID, *columns: str) -> tuple[object, ...]:

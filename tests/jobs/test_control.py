@@ -175,3 +175,76 @@ def test_bulk_acts_on_what_matches_and_counts_first(ledger: Connection, merchant
     with owner() as connection:
         left = connection.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()
     assert left == (0,)
+
+
+def family(ledger: Connection, merchant: UUID, generations: int) -> list[UUID]:
+    """A parent, its child, its grandchild …: all but the last wait, the last is queued."""
+    ids = [put(merchant)]
+    while len(ids) < generations:
+        [claimed] = start(ledger, ids[-1])
+        with db.transaction(merchant_id=merchant) as session:
+            ids += enqueue_many(session, [TestWork()], merchant_id=merchant, parent_id=ids[-1])
+        finish(ledger, Ending(claimed.id, claimed.claims, "succeeded", "done"))
+    return ids
+
+
+def settle(ledger: Connection) -> None:
+    """As the relay does, again and again."""
+    for _ in range(4):
+        dispatch.settle_parents(ledger)
+
+
+def test_a_retried_grandchild_takes_all_above_it_back_to_waiting(ledger: Connection, merchant: UUID) -> None:
+    top, middle, bottom = family(ledger, merchant, 3)
+    fail(ledger, bottom)
+    settle(ledger)
+    assert [row(id_, "state") for id_ in (top, middle)] == [("failed",), ("failed",)]
+    assert retry(merchant, bottom) == "queued"
+    assert [row(id_, "state") for id_ in (top, middle)] == [("waiting",), ("waiting",)]
+    [claimed] = start(ledger, bottom)
+    finish(ledger, Ending(bottom, claimed.claims, "succeeded", "done"))
+    settle(ledger)
+    assert [row(id_, "state") for id_ in (top, middle, bottom)] == [("succeeded",)] * 3
+
+
+def test_a_retried_parent_in_the_middle_takes_the_top_along(ledger: Connection, merchant: UUID) -> None:
+    top, middle, bottom = family(ledger, merchant, 3)
+    fail(ledger, bottom)
+    settle(ledger)
+    assert retry(merchant, middle) == "waiting"
+    assert [row(id_, "state") for id_ in (top, bottom)] == [("waiting",), ("queued",)]
+
+
+def test_no_parent_is_settled_while_a_child_is_brought_back(ledger: Connection, merchant: UUID) -> None:
+    """The last sibling ends, and the relay looks, between a retry and its commit."""
+    parent = put(merchant)
+    [claimed] = start(ledger, parent)
+    with db.transaction(merchant_id=merchant) as session:
+        first, last = enqueue_many(session, [TestWork(), TestWork()], merchant_id=merchant, parent_id=parent)
+    finish(ledger, Ending(parent, claimed.claims, "succeeded", "done"))
+    fail(ledger, first)
+    [running] = start(ledger, last)
+    with db.transaction(merchant_id=merchant) as session:
+        retry_job(session, first)
+        finish(ledger, Ending(last, running.claims, "succeeded", "done"))
+        settle(ledger)
+    settle(ledger)
+    assert (row(parent, "state"), row(first, "state")) == (("waiting",), ("queued",))
+
+
+def test_a_child_whose_parent_has_an_active_twin_stops_no_other(ledger: Connection, merchant: UUID) -> None:
+    parent = put(merchant, unique_key="one")
+    [claimed] = start(ledger, parent)
+    with db.transaction(merchant_id=merchant) as session:
+        [child] = enqueue_many(session, [TestWork()], merchant_id=merchant, parent_id=parent)
+    finish(ledger, Ending(parent, claimed.claims, "succeeded", "done"))
+    fail(ledger, child)
+    settle(ledger)
+    twin, lone = put(merchant, unique_key="one"), put(merchant)
+    fail(ledger, lone)
+    with pytest.raises(JobAlreadyActive):
+        retry(merchant, child)
+    with db.transaction(merchant_id=merchant) as session:
+        done = bulk_retry(session, JobFilter(error_fingerprint="f1"), dry_run=False)
+    assert (done["matched"], done["changed"]) == (2, 1)
+    assert [row(id_, "state")[0] for id_ in (parent, child, lone, twin)] == ["failed", "failed", "queued", "queued"]

@@ -6,13 +6,16 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from services.core import db
 from services.core.settings import get_settings
 from services.jobs import Run, enqueue_many
+from services.jobs import ledger as hot_path
 from services.jobs.ledger import Connection, Ending, cancel_requests, renew, unring, write_progress
 from services.jobs.outcomes import Stopped
 from services.jobs.states import ENDED, MOVES
+from services.jobs.vitals import is_read_only
 from tests.jobs.conftest import TestWork, claim, finish, owner, put, ring_all, row, start, states
 
 
@@ -69,20 +72,34 @@ def test_twenty_workers_at_once_win_each_job_once(ledger: Connection, merchant: 
     assert sorted(won) == sorted(ids)
 
 
-def test_a_claim_waits_for_a_lock_and_then_sees_the_newest_state(ledger: Connection, merchant: UUID) -> None:
+def test_a_claim_leaves_a_row_that_somebody_holds_and_then_sees_its_newest_state(
+    ledger: Connection, merchant: UUID
+) -> None:
     """FACTS: a claim that looked before it locked lost a job whose other writer was just committing."""
-    id_ = put(merchant)
+    held, other = put(merchant), put(merchant)
+    ring_all(ledger)
     with owner() as blocker:
         blocker.execute("BEGIN")
-        blocker.execute("UPDATE jobs SET rung_at = clock_timestamp() WHERE id = %s", (id_,))
-        result: list[int] = []
-        thread = threading.Thread(target=lambda: result.append(len(claim(ledger, id_))))
-        thread.start()
-        time.sleep(0.2)
-        assert result == []
+        blocker.execute("UPDATE jobs SET priority = 1 WHERE id = %s", (held,))
+        written = hot_path.claim(ledger, [held, other, uuid4()], worker="w1", lease_seconds=30)
+        assert ([claim.id for claim in written.done], written.busy) == ([other], {held})
         blocker.execute("COMMIT")
-        thread.join(5)
-    assert result == [1]
+    assert [claim.id for claim in claim(ledger, held, other)] == [held, other]  # asked again after a lost answer
+
+
+def test_a_row_that_somebody_holds_costs_the_others_nothing(ledger: Connection, merchant: UUID) -> None:
+    held, other = start(ledger, put(merchant), put(merchant))
+    with owner() as blocker:
+        blocker.execute("BEGIN")
+        blocker.execute("SELECT FROM jobs WHERE id = %s FOR UPDATE", (held.id,))
+        renewed = renew(ledger, {held.id: held.claims, other.id: other.claims}, lease_seconds=60)
+        assert (renewed.done, renewed.busy) == ({other.id}, {held.id})
+        write_progress(ledger, [(held.id, held.claims, 1, 2, None), (other.id, other.claims, 1, 2, None)])
+        endings = [Ending(claim.id, claim.claims, "succeeded", "done") for claim in (held, other)]
+        written = hot_path.finish(ledger, endings)
+        assert (written.done, written.busy) == ({other.id}, {held.id})
+        blocker.execute("ROLLBACK")
+    assert hot_path.finish(ledger, endings).done == {held.id}
 
 
 def test_a_claim_whose_answer_was_lost_can_be_asked_again_without_spending_another_attempt(
@@ -151,7 +168,7 @@ def test_a_retry_of_a_job_that_is_to_be_cancelled_is_a_cancellation(ledger: Conn
 def test_renew_keeps_only_what_is_ours(ledger: Connection, merchant: UUID) -> None:
     mine, taken = put(merchant), put(merchant)
     claims = {c.id: c.claims for c in start(ledger, mine, taken, lease=1)}
-    assert renew(ledger, {mine: claims[mine], taken: claims[taken] - 1, uuid4(): 1}, lease_seconds=300) == {mine}
+    assert renew(ledger, {mine: claims[mine], taken: claims[taken] - 1, uuid4(): 1}, lease_seconds=300).done == {mine}
     with owner() as connection:
         left = dict(
             connection.execute(
@@ -223,3 +240,22 @@ def test_ended_states_are_the_ones_with_an_end(merchant: UUID) -> None:
     assert ENDED == {"succeeded", "failed", "cancelled"}
     with owner() as connection, pytest.raises(psycopg.errors.CheckViolation, match="jobs_ended_at_check"):
         connection.execute("UPDATE jobs SET ended_at = now() WHERE id = %s", (put(merchant),))
+
+
+def test_an_end_that_is_rolled_back_is_none(ledger: Connection, merchant: UUID) -> None:
+    """What goes wrong after `finish` is told, not hidden behind an end that never came."""
+    [claimed] = start(ledger, put(merchant))
+    run = Run(claimed)
+    with pytest.raises(ValueError, match="the real reason"), run.transaction() as session:
+        run.finish(session)
+        raise ValueError("the real reason")
+    assert not run.ended
+    assert row(run.id, "state") == ("running",)
+
+
+def test_a_database_that_takes_no_changes_is_to_be_tried_again(merchant: UUID) -> None:
+    with pytest.raises(db.DatabaseReadOnly) as caught, db.transaction(merchant_id=merchant) as session:
+        session.execute(text("SET TRANSACTION READ ONLY"))
+        assert is_read_only(session)
+        session.execute(text("UPDATE jobs SET priority = 1"))
+    assert caught.value.retry_after == 2

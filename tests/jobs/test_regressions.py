@@ -51,7 +51,7 @@ def test_a_stalled_database_call_does_not_hang_the_caller(ledger: Connection, me
     ring_all(ledger)
     with owner() as blocker:
         blocker.execute("BEGIN")
-        blocker.execute("SELECT FROM jobs WHERE id = %s FOR UPDATE", (id_,))
+        blocker.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(psycopg.errors.QueryCanceled):
             claim(ledger, id_)
         blocker.execute("ROLLBACK")

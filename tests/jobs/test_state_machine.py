@@ -100,7 +100,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(target=claims, id_=jobs, worker=st.sampled_from(["a", "b"]))
     def worker_answers(self, id_: UUID, worker: str) -> object:
         job = self.model[id_]
-        won = ledger.claim(self.connection, [id_], worker=f"{worker}{job.claims}", lease_seconds=60)
+        won = ledger.claim(self.connection, [id_], worker=f"{worker}{job.claims}", lease_seconds=60).done
         if not (job.state == "queued" and job.rung):
             assert won == []
             return multiple()
@@ -114,7 +114,7 @@ class LedgerMachine(RuleBasedStateMachine):
         job = self.model[id_]
         state, refund = OUTCOMES[outcome]
         ending = Ending(id_, number, state, outcome, refund=refund, delay=3600)
-        written = ledger.finish(self.connection, [ending])
+        written = ledger.finish(self.connection, [ending]).done
         if job.state != "running" or job.claims != number:
             assert written == set()
             return

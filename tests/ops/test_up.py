@@ -90,6 +90,21 @@ def test_up_starts_everything_and_an_interrupt_stops_it(home: Path) -> None:
 
 
 @pytest.mark.timeout(240)
+def test_a_server_that_dies_takes_the_stack_along(home: Path) -> None:
+    """Nothing would start it again: better an end that says why than processes that wait for ever."""
+    stack = start(home)
+    try:
+        wait_ready(stack)
+        [redis] = [found for found in psutil.Process(stack.pid).children() if "redis" in found.name()]
+        redis.kill()
+    finally:
+        code, said = end(stack, home)
+    assert code == 1, said
+    assert said.rstrip().endswith("stopped, because Redis ended")
+    assert left_behind(home) == []
+
+
+@pytest.mark.timeout(240)
 def test_nothing_outlives_a_killed_parent_and_the_home_can_be_used_again(home: Path) -> None:
     stack = start(home)
     try:

@@ -73,7 +73,7 @@ def test_a_progress_note_that_cannot_be_stored_costs_nobody_a_lease(writer: Ledg
         time.sleep(0.2)
     with ledger_connection() as connection:
         held = {run.id: run.claim.claims for run in (noisy, healthy)}
-        assert ledger.renew(connection, held, lease_seconds=3) == set(held)
+        assert ledger.renew(connection, held, lease_seconds=3).done == set(held)
         left = connection.execute(
             "SELECT count(*) FROM jobs WHERE id = ANY(%s) AND lease_until > clock_timestamp()", (list(held),)
         ).fetchone()
@@ -108,3 +108,43 @@ def test_two_bells_at_once_start_a_job_once(
     assert row(id_, "claims") == (1,)
     writer.end(run, Ending(id_, run.claim.claims, "succeeded", "done"))
     until(lambda: row(id_, "state") == ("succeeded",))
+
+
+def test_a_row_that_somebody_holds_stops_nobody_else(writer: LedgerWriter, merchant: UUID) -> None:
+    """A frozen transaction on one job's row, for longer than a lease: it is not lost, and no other job waits for it."""
+    stuck, healthy = claimed(writer, merchant), claimed(writer, merchant)
+    rung, free = put(merchant), put(merchant)
+    with ledger_connection() as blocker:
+        ring_all(blocker)
+        blocker.execute("BEGIN")
+        blocker.execute("SELECT FROM jobs WHERE id = ANY(%s) FOR UPDATE", ([stuck.id, rung],))
+        answers: list[Run | None] = []
+        waiting = threading.Thread(target=lambda: answers.append(writer.claim(rung)))
+        waiting.start()
+        began = time.monotonic()
+        other = writer.claim(free)
+        assert other is not None
+        writer.end(other, Ending(free, other.claim.claims, "succeeded", "done"))
+        until(lambda: row(free, "state") == ("succeeded",), seconds=2)
+        assert time.monotonic() - began < 2
+        time.sleep(4)  # the writer's leases are 3 s
+        with ledger_connection() as look:
+            left = look.execute("SELECT lease_until > clock_timestamp() FROM jobs WHERE id = %s", (healthy.id,))
+            assert left.fetchone() == (True,)
+        assert not stuck.lost
+        assert not healthy.lost
+        assert answers == []
+        blocker.execute("ROLLBACK")
+        waiting.join(5)
+    [run] = [answer for answer in answers if answer is not None]
+    for each in (stuck, healthy, run):
+        writer.end(each, Ending(each.id, each.claim.claims, "succeeded", "done"))
+    until(lambda: all(row(each.id, "state") == ("succeeded",) for each in (stuck, healthy, run)))
+
+
+def test_the_last_progress_is_written_with_the_end(writer: LedgerWriter, merchant: UUID) -> None:
+    run = claimed(writer, merchant)
+    run.progress(4, 4, "all of it")
+    writer.end(run, Ending(run.id, run.claim.claims, "succeeded", "done"))
+    until(lambda: row(run.id, "state") == ("succeeded",))
+    assert row(run.id, "progress_done", "progress_total", "progress_note") == (4, 4, "all of it")

@@ -235,11 +235,21 @@ def test_a_kind_that_no_worker_knows_waits_for_the_deploy_that_does(stack: Stack
         "INSERT INTO jobs (id, merchant_id, kind, queue, args) VALUES (%s, %s, 'not_yet', 'sync', '{}') RETURNING id",
         uuid4(), shop,
     )  # fmt: skip
-    time.sleep(1)
-    assert stack.state(unknown) == "queued"  # type: ignore[arg-type]
-    assert stack.wait_ended(stack.put(shop, LabNoop())) == ["succeeded"]
-    stack.query("UPDATE jobs SET kind = 'lab_noop' WHERE id = %s RETURNING 1", unknown)
+    stack.wait_for(lambda: stack.query("SELECT state, reason, attempt FROM jobs WHERE id = %s", unknown)
+                   == [("scheduled", "unknown_kind", 0)])  # fmt: skip
+    stack.query("UPDATE jobs SET kind = 'lab_noop', run_at = now() WHERE id = %s RETURNING 1", unknown)
     assert stack.wait_ended(unknown, seconds=30) == ["succeeded"]  # type: ignore[arg-type]
+
+
+def test_jobs_that_no_worker_knows_stop_no_other(stack: Stack, shop: UUID) -> None:
+    """As many as fill the window several times over."""
+    stack.query(
+        "INSERT INTO jobs (id, merchant_id, kind, queue, args)"
+        " SELECT gen_random_uuid(), %s, 'gone', 'sync', '{}' FROM generate_series(1, 100) RETURNING id",
+        new_merchant("Another shop"),
+    )
+    assert stack.wait_ended(stack.put(shop, LabNoop()), seconds=5) == ["succeeded"]
+    stack.query("DELETE FROM jobs WHERE kind = 'gone' RETURNING id")
 
 
 def test_arguments_that_do_not_decode_fail_the_job_and_nothing_else(stack: Stack, shop: UUID) -> None:
@@ -250,3 +260,55 @@ def test_arguments_that_do_not_decode_fail_the_job_and_nothing_else(stack: Stack
     )  # fmt: skip
     assert stack.wait_ended(id_) == ["failed"]  # type: ignore[arg-type]
     assert stack.query("SELECT error_code FROM jobs WHERE id = %s", id_) == [("arguments_invalid",)]
+
+
+def test_a_queue_of_a_newer_release_stops_no_relay(stack: Stack, shop: UUID) -> None:
+    """While a deploy rolls, the ledger knows a queue that this relay does not."""
+    stack.query("INSERT INTO queues (name) VALUES ('tomorrow') ON CONFLICT DO NOTHING RETURNING name")
+    waiting = stack.put(shop, LabNoop())
+    stack.wait_ended(waiting)
+    stack.query(
+        "INSERT INTO jobs (id, merchant_id, kind, queue, args, state, reason, queued_at)"
+        " VALUES (%s, %s, 'of_tomorrow', 'tomorrow', '{}', 'queued', 'enqueued', now()) RETURNING id",
+        of_tomorrow := uuid4(),
+        shop,
+    )
+    try:
+        ids = [stack.put(shop, LabNoop()) for _ in range(20)]
+        assert set(stack.wait_ended(*ids)) == {"succeeded"}
+        assert stack.state(of_tomorrow) == "queued"
+    finally:
+        stack.query("DELETE FROM jobs WHERE queue = 'tomorrow' RETURNING id")
+        stack.query("DELETE FROM queues WHERE name = 'tomorrow' RETURNING name")
+
+
+def test_arguments_of_a_newer_release_are_tried_again(stack: Stack, shop: UUID) -> None:
+    """While a deploy rolls, an old worker may get a job with a field that it does not know."""
+    [(id_,)] = stack.query(
+        "INSERT INTO jobs (id, merchant_id, kind, queue, args, max_attempts)"
+        " VALUES (%s, %s, 'lab_noop', 'sync', '{\"of_tomorrow\": 1}', 5) RETURNING id",
+        uuid4(), shop,
+    )  # fmt: skip
+    stack.wait_for(lambda: stack.state(id_) == "scheduled")  # type: ignore[arg-type]
+    stack.query("UPDATE jobs SET args = '{}', run_at = now() WHERE id = %s RETURNING 1", id_)
+    assert stack.wait_ended(id_) == ["succeeded"]  # type: ignore[arg-type]
+
+
+def test_without_listen_cancelling_is_heard_all_the_same(stack: Stack, shop: UUID) -> None:
+    """FACTS: in poll-only mode a cancellation was dropped. Behind a transaction pooler there is no LISTEN."""
+    for name in ("relay", "io"):
+        stack.end(name)
+    stack.environment["DATABASE_TRANSACTION_POOLER"] = "true"
+    try:
+        for name in ("relay", "io"):
+            stack.start(name)
+        id_ = stack.put(shop, LabNap(seconds=0.1, steps=600))
+        stack.wait_for(lambda: stack.state(id_) == "running", seconds=40)
+        with db.transaction(merchant_id=shop) as session:
+            cancel_job(session, id_)
+        assert stack.wait_ended(id_, seconds=5) == ["cancelled"]
+    finally:
+        del stack.environment["DATABASE_TRANSACTION_POOLER"]
+        for name in ("relay", "io"):
+            stack.end(name)
+            stack.start(name)

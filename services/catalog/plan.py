@@ -247,13 +247,13 @@ def plan_range(session: Session, changeset: Changeset, *, drafts: int, missing: 
         raise StagingLost(retry_after=1)
     ends = [end for end, of in ((found.last_draft, found.drafts), (found.last_product, found.products)) if of == rows]
     last = not ends
-    upto = min(ends) if ends else max(found.last_draft or "", found.last_product or "")
+    upto = min(ends) if ends else max(found.last_draft or "", found.last_product or "", where["after"])
     done = session.execute(
         _statement(None if changeset.writes is None else tuple(changeset.writes), missing),
         {
             **where,
             "changeset_id": changeset.id,
-            "first_key": found.first or upto,
+            "first_key": f"{upto}~" if found.first is None else found.first,  # behind the last: no draft
             "last_key": upto,
             "upto": upto,
             "last": last,

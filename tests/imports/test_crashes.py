@@ -378,6 +378,27 @@ def test_a_plan_given_up_while_it_was_made_is_made_anew(merchant):
     assert plan_of(import_).id != cut.id
 
 
+def test_killed_between_planning_and_deciding_however_often(merchant):
+    expected, result, errors, _ = _undisturbed()
+    run_feed(merchant, OLD)
+    import_ = begin(merchant, NEW)
+
+    class Planned(Doomed):
+        def progress(self, done: int, total: int | None = None, note: str | None = None) -> None:
+            super().progress(done, total, note)
+            if note == "planning" and done == total:
+                raise Killed
+
+    for _ in range(3):
+        with pytest.raises(Killed):
+            inline.work(import_.job_id, make_run=Planned)
+        inline.lose(import_.job_id)
+    ended = inline.work(import_.job_id)
+    assert _result(ended) == {name: result[name] for name in _result(ended)}
+    assert catalogue(merchant) == expected
+    assert _errors(import_) == errors
+
+
 def test_a_plan_being_applied_is_waited_for_and_one_nobody_decides_about_is_not(merchant):
     changeset, job_id = _planned(merchant)
     later = begin(merchant, NEW.replace("New", "Newer"))

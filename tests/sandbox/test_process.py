@@ -102,3 +102,15 @@ def test_a_large_list_holds_nobody_up_and_a_reader_who_leaves_is_noticed():
             time.sleep(0.05)
         assert not entry["complete"]
         assert 0 < entry["sent_bytes"] < 20_000_000
+
+
+def test_answers_do_not_wait_for_an_acknowledgement(sandbox):
+    """Head and body are two writes: with Nagle's algorithm every answer takes 40 ms or more."""
+
+    def seconds():
+        started = time.monotonic()
+        sandbox.bigbuy("user/purse")
+        return time.monotonic() - started
+
+    seconds()
+    assert min(seconds() for _ in range(20)) < 0.03

@@ -260,7 +260,15 @@ def test_a_list_that_did_not_come_whole_yields_no_offer(shop, name, answer, erro
 @pytest.mark.parametrize("answer", [Says(""), Says("null"), Says(" []")])
 def test_a_category_may_be_empty(shop, answer):
     shop.on("GET /rest/catalog/products.json", answer)
+    shop.on("GET /rest/catalog/productsinformation.json", answer)
     assert all_of(bigbuy.offers(connect(shop))) == {}
+
+
+@pytest.mark.parametrize("name", ["products", "productsinformation"])
+def test_a_category_cannot_be_half_empty(shop, name):
+    shop.on(f"GET /rest/catalog/{name}.json", "")
+    with pytest.raises(Retry):
+        list(bigbuy.offers(connect(shop)))
 
 
 @pytest.mark.parametrize(("answer", "error"), [(Says([]), FatalForConnection), (Says(""), Retry), (Says({}), None)])

@@ -142,7 +142,9 @@ def test_an_order_that_is_there_already_is_the_order(canned, connection):
     canned.on("POST /rest/order/create.json", er("ER008", {"orderId": 11900001}))
     placed = bigbuy.place_order(connection, DRAFT)
     assert placed.existed
-    assert [order.id for order in placed.orders] == ["11900001"]
+    assert [(order.id, order.refs) for order in placed.orders] == [("11900001", ("S1", "H1500113"))]
+    canned.on("GET /rest/order/11900001.json", Says(b"", status=500))
+    assert [(order.id, order.refs) for order in bigbuy.place_order(connection, DRAFT).orders] == [("11900001", ())]
 
 
 def test_an_order_that_is_there_without_its_id_is_looked_up(canned, connection):

@@ -13,7 +13,7 @@ from services.core.clock import now
 from services.core.http import Answer
 from services.suppliers.base import Connection, Quota
 from services.suppliers.bigbuy.answers import UNTOLD_WAIT_SECONDS, classified, refusal, reset, unreadable
-from services.suppliers.errors import FatalForConnection, FatalForItem, ReconnectNeeded
+from services.suppliers.errors import FatalForConnection, FatalForItem, ReconnectNeeded, Retry
 from services.suppliers.wire import Reply, call, id_of, loads, opened
 
 BASE_URL = "https://api.bigbuy.eu"
@@ -140,6 +140,8 @@ def _no_list(endpoint: str, answer: Answer, source: "_Source") -> None:
     if said := refusal(reply):
         error = classified(said)
         if isinstance(error, FatalForItem):  # a list is about no item: it is the call itself that is refused
+            if answer.status == 200:  # BigBuy's way to be out of order
+                raise Retry(f"{endpoint}: {error.detail}", supplier_code=said.code)
             gone = said.status in (404, 405, 410)
             raise FatalForConnection(
                 f"{endpoint}: {error.detail}", kind="endpoint_gone" if gone else "schema", supplier_code=said.code

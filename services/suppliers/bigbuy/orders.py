@@ -92,11 +92,7 @@ def find_by_reference(connection: Connection, reference: str) -> tuple[PlacedOrd
     order_id = text_of(answer.get("id")) if isinstance(answer, dict) else None
     if order_id is None:
         raise unreadable("order/reference")
-    try:
-        whole = _order(connection, order_id)
-    except FatalForItem:
-        return (PlacedOrder(order_id, total=_money(answer.get("totalPaidTaxIncl"))),)
-    return (PlacedOrder(order_id, refs=_references(whole), total=_money(whole.get("totalPaidTaxIncl"))),)
+    return (_whole(connection, order_id, total=_money(answer.get("totalPaidTaxIncl"))),)
 
 
 def order_status(connection: Connection, order_id: str) -> OrderStatus:
@@ -229,7 +225,7 @@ def _parts(connection: Connection, draft: OrderDraft, reply: Reply) -> Placement
 def _existing(connection: Connection, draft: OrderDraft, known: OrderExists) -> Placement:
     """The order that is there under our reference."""
     if known.order_id is not None:
-        return Placement((PlacedOrder(known.order_id),), existed=True)
+        return Placement((_whole(connection, known.order_id),), existed=True)
     try:
         found = find_by_reference(connection, draft.reference)
     except SupplierError as error:
@@ -251,6 +247,15 @@ def _part_said(one: Mapping[str, Any]) -> Said:
         status = 409
     data = {"skus": list(_strings(one.get("productReferences"))), "orderId": one.get("orderId")}
     return Said(status, text_of(one.get("code")) or "", text_of(one.get("message")) or "", data)
+
+
+def _whole(connection: Connection, order_id: str, *, total: Money | None = None) -> PlacedOrder:
+    """An order that is there, with its lines if they can be had now: its id alone is worth more than an error."""
+    try:
+        order = _order(connection, order_id)
+    except SupplierError:
+        return PlacedOrder(order_id, total=total)
+    return PlacedOrder(order_id, refs=_references(order), total=_money(order.get("totalPaidTaxIncl")) or total)
 
 
 def _order(connection: Connection, order_id: str) -> dict[str, Any]:

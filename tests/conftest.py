@@ -237,7 +237,7 @@ def serving(application: Any) -> Iterator[str]:
     """The application behind a real uvicorn in a thread, for streams, real concurrency and raw sockets: its address."""
     import uvicorn
 
-    with socket.socket() as listener:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(
             uvicorn.Config(application, log_config=None, lifespan="on", timeout_graceful_shutdown=2, ws="none")

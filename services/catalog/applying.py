@@ -58,10 +58,10 @@ def _next(run: Run, changeset_id: UUID, ended: Callable[[Session, Changeset], di
         if changeset.state not in ("applying", "applied"):
             raise ChangesetNotApplying(f"{ChangesetNotApplying.__doc__} It is {changeset.state}.")
         apply.apply_range(session, changeset, items=apply.RANGE)
+        run.progress_report = (changeset.applied_upto, changeset.items, "updating the catalogue")
         if changeset.finished_at is not None:
             session.execute(WAIT)
             more = ended(session, changeset) if ended else {}
             run.finish(session, {**outcome(changeset), **more})
-    run.progress_report = (changeset.applied_upto, changeset.items, "updating the catalogue")
     if not run.ended:
         run.checkpoint()

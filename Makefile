@@ -1,6 +1,7 @@
 # Everything runs from a bare clone with Python 3.11+, make and a package index.
 #   make up [ARGS="--home DIR --port N --flower-port N"]     the whole stack on this machine
 #   make test [ARGS="-k relay"] [DATABASE_URL=…]             the test-suite, on servers it starts itself
+#   EXAMPLES=10 make test                                    the same with ten times the random examples
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -9,8 +10,9 @@ STAMP := .venv/.installed
 LOCK := pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--universal --python-version 3.11 --custom-compile-command "make lock"
 
-# Two processes, each with servers of its own; a file's tests stay together.
-SPREAD := -n 2 --dist loadfile
+# Three processes on two cores (tests wait a lot), each with servers of its own; a file's tests stay together. Not
+# reordered by number of tests: the longest files have few, and would all come last.
+SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 
 # The venv's programs first, also for what the processes start themselves.
 export PATH := $(CURDIR)/$(BIN):$(PATH)

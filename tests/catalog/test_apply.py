@@ -246,6 +246,13 @@ def test_rows_are_looked_up_one_by_one_whatever_the_statistics_say(merchant, sta
         if re.search(" on (products|variants|changeset_items) ", line)
         and not re.search("->  (Insert|Update|Delete) ", line)
     ]
-    whole = ("TID Cond", "Index Cond: (id = ", " AND (id = ", " AND (product_id = ", " AND (source = ", " AND (changeset_id = ")
+    whole = (
+        "TID Cond",
+        "Index Cond: (id = ",
+        " AND (id = ",
+        " AND (product_id = ",
+        " AND (source = ",
+        " AND (changeset_id = ",
+    )
     assert [scan for scan in scans[1:] if not any(key in scan[1] for key in whole)] == []
     assert len(scans) > 2

@@ -22,6 +22,7 @@ from services.models import Changeset
 from tests.catalog.editing import delete, edit, make, snapshot, take_back, variant_ids
 from tests.catalog.test_revert import by_id, change_many, changes
 from tests.conftest import make_merchant
+from tests.examples import examples
 from tests.imports.importing import begin, run_feed
 
 LAMP = {"title": "Lamp", "tags": ["warm"]}
@@ -207,7 +208,7 @@ def feed(n: int) -> str:
     )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
 def test_any_moment_is_told_as_it_was(drawn):
     merchant = make_merchant()

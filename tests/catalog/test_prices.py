@@ -15,6 +15,7 @@ from services.models import Variant
 from tests import inline
 from tests.catalog.editing import edit, items_of, make, reload, snapshot, take_back, variant_ids
 from tests.conftest import headers_for, make_merchant
+from tests.examples import examples
 
 ALL = PriceTargets(ProductFilter())
 
@@ -154,7 +155,7 @@ def test_many_are_planned_by_a_job(merchant, monkeypatch, apply):
         assert (back.state, back.applied, prices_of(merchant)) == ("applied", 9, before)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.decimals("0.01", "99999", places=2), min_size=1, max_size=5),
     st.sampled_from(["add", "percent", "multiply"]),

@@ -17,6 +17,7 @@ from services.models import Changeset, Product, Variant
 from tests import inline
 from tests.catalog.editing import delete, edit, items_of, make, reload, snapshot, take_back, variant_ids
 from tests.conftest import make_merchant
+from tests.examples import examples
 from tests.imports.importing import run_feed
 
 LAMP = {"title": "Lamp", "tags": ["warm"]}
@@ -289,7 +290,7 @@ def by_id(ids: list[Any], drawn: tuple[dict[str, Any], ...]) -> dict[Any, dict[s
     return dict(zip(ids, drawn, strict=True))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(changes, changes, st.lists(changes, max_size=2), st.booleans())
 def test_exactly_the_untouched_fields_go_back(first, planned, edited, looked):
     merchant = make_merchant()

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 
 from tests import inline
 from tests.conftest import make_merchant
+from tests.examples import examples
 from tests.exports.exporting import KINDS, TRICKY, catalogues, exported, fill
 from tests.imports.importing import begin, catalogue, errors_of, footprints
 
@@ -31,7 +32,9 @@ def _import(merchant: UUID, content: bytes, source: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("format", "columns"), KINDS)
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(3), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(products=catalogues)
 @example(products=TRICKY)
 def test_any_catalogue_comes_back_as_it_was(format, columns, products):

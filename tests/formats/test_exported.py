@@ -14,6 +14,7 @@ from services.formats.formulas import harmless, restored
 from services.formats.layouts import WrittenProduct
 from services.formats.woocommerce_layout import escaped_lines, escaped_list, restored_lines, restored_list
 from services.formats.writers import open_writer
+from tests.examples import examples
 from tests.exports.exporting import KINDS, TRICKY, catalogues, texts
 
 TABLES = [kind for kind in KINDS if kind[1]]
@@ -89,7 +90,7 @@ def _variant(key: str, draft: Draft, product_names: list[str]) -> dict[str, Any]
 
 
 @pytest.mark.parametrize(("format", "columns"), TABLES)
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
 @given(products=catalogues)
 @example(products=TRICKY)
 def test_any_products_come_back_as_they_were(format, columns, products):

@@ -16,7 +16,7 @@ from services.formats.base import Draft, FeedRefused, RowError
 
 FOLDER = Path(os.environ.get("SHOPOPTI_REAL_DATA", ""))
 pytestmark = pytest.mark.skipif(
-    "SHOPOPTI_REAL_DATA" not in os.environ, reason="SHOPOPTI_REAL_DATA does not name a folder of real feeds"
+    not os.environ.get("SHOPOPTI_REAL_DATA"), reason="SHOPOPTI_REAL_DATA does not name a folder of real feeds"
 )
 
 STIZUN = "lincompch__stizun/spec/data/"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from services.formats import delimited
 from services.formats.base import Draft
 from tests.conftest import make_merchant
+from tests.examples import examples
 from tests.imports.importing import catalogue, footprints, run_feed
 
 HEADER = [
@@ -124,7 +125,7 @@ def reference(known: dict[str, Any], content: bytes) -> dict[str, Any]:
     return after
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(feeds, min_size=1, max_size=3))
 def test_any_feeds_come_to_what_they_say_and_once_more_changes_nothing(several):
     merchant = make_merchant()

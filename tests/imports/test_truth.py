@@ -15,6 +15,7 @@ from services.jobs import enqueue
 from services.models import Changeset, Product, Variant
 from tests import inline
 from tests.conftest import make_merchant
+from tests.examples import examples
 from tests.imports.importing import begin, items_of, make_source, plan_of, run_feed
 from tests.imports.test_properties import _text, feeds
 
@@ -34,7 +35,7 @@ def value(field: str, told: Any) -> Any:
     return Decimal(told) if field in MONEY and told is not None else told
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(feeds, max_size=2),
     feeds,

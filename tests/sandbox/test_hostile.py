@@ -9,6 +9,7 @@ from sandbox.bigbuy.forms import ADDRESS_NEEDED, ORDER_FIELDS
 from sandbox.bigbuy.supplier import DEFAULT_KEY
 from sandbox.wire import Call
 from sandbox.world import Options, World
+from tests.examples import examples
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["FR", "1", "²"]),
@@ -35,7 +36,7 @@ def call(path: str, body: bytes, supplier: str = "bigbuy", **headers: str) -> Ca
     return Call(supplier, "POST", path, {}, {"content-type": "application/json", **headers}, body, WORLD.clock.now())
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(POSTS), ORDER | ANYTHING)
 def test_bigbuy_is_given_anything(path, value):
     body = json.dumps({"order": value, "track": value, "product_country": value}).encode()
@@ -50,7 +51,7 @@ def test_bigbuy_is_given_anything(path, value):
     assert not WORLD.bigbuy.state.orders
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(["aliexpress.ds.order.create", "aliexpress.trade.ds.order.get", "aliexpress.ds.freight.query"]),
     st.dictionaries(

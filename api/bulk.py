@@ -1,25 +1,20 @@
 """Imports: hand in a feed, follow it, see what was wrong with it."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from api.deps import CallerDep, EarlyCallerDep, IdempotencyKey, PageDep, SessionDep
+from api.offers import Offer, offered
 from services.core.db import transaction
-from services.core.errors import Invalid, ShopOptiError, TooLarge, Unavailable
+from services.core.errors import Invalid, ShopOptiError, Unavailable
 from services.core.paging import ListOut
-from services.core.settings import get_settings
 from services.imports import queries
 from services.imports.original_rows import original_rows
 from services.imports.queries import Operation
@@ -38,10 +33,6 @@ Source = Annotated[
 
 class NotAnUpload(Invalid):
     """Send the feed as multipart/form-data with a part named `file`, or as application/json with a `url`."""
-
-
-class MultipartBroken(Invalid):
-    """The body is not the multipart/form-data that its Content-Type promises."""
 
 
 class ImportFields(BaseModel):
@@ -146,53 +137,9 @@ class OperationDetailOut(OperationOut):
     first_errors: list[RowErrorOut]
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What came in: a file or an address."""
-
-    fields: ImportFields
-    file: BinaryIO | None = None
-    filename: str | None = None
-
-
-async def _offer(request: Request) -> AsyncIterator[Offer]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        async with _form(request) as form:
-            file = form.get("file")
-            if not isinstance(file, UploadFile):
-                raise NotAnUpload(param="file")
-            given = {name: value for name, value in form.items() if name != "file" and value != ""}
-            yield Offer(_valid(ImportFields, given), file.file, file.filename)
-    elif kind == "application/json":
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > get_settings().max_body_bytes:
-                raise TooLarge
-        yield Offer(_valid(ImportIn, bytes(body)))
-    else:
-        raise NotAnUpload(param="Content-Type")
-
-
-@asynccontextmanager
-async def _form(request: Request) -> AsyncIterator[FormData]:
-    try:
-        form = await request.form(max_files=1, max_fields=10)
-    except HTTPException as error:  # Starlette's word for what it cannot take apart
-        raise MultipartBroken(str(error.detail), param="file") from None
-    try:
-        yield form
-    finally:
-        await form.close()
-
-
-def _valid(model: type[ImportFields], given: bytes | dict[str, Any]) -> ImportFields:
-    try:
-        return model.model_validate_json(given) if isinstance(given, bytes) else model.model_validate(given)
-    except ValidationError as error:
-        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_context=False)]
-        raise RequestValidationError(found) from None
+async def _offer(request: Request) -> AsyncIterator[Offer[ImportFields]]:
+    async for offer in offered(request, in_form=ImportFields, in_json=ImportIn, neither=NotAnUpload):
+        yield offer
 
 
 _BODIES = {
@@ -217,7 +164,9 @@ _BODIES = {
 
 @router.post("/import", status_code=202, response_model=ImportStartedOut, openapi_extra=_BODIES)
 def start(
-    caller: EarlyCallerDep, offer: Annotated[Offer, Depends(_offer, scope="function")], once: IdempotencyKey
+    caller: EarlyCallerDep,
+    offer: Annotated[Offer[ImportFields], Depends(_offer, scope="function")],
+    once: IdempotencyKey,
 ) -> Response:
     """Import a feed of any format, uploaded or at an address. Answers as soon as it is safely noted."""
     fields = offer.fields

@@ -1,23 +1,19 @@
 """Mappings: what the columns of a file seem to be, and what would come of it, before anything is imported."""
 
-import json
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Annotated, Any, BinaryIO
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.datastructures import UploadFile
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from api.deps import EarlyCallerDep
+from api.offers import Offer, offered
 from services.core.db import transaction
-from services.core.errors import Invalid, NotFound, TooLarge
-from services.core.settings import get_settings
+from services.core.errors import Invalid, NotFound
 from services.imports import mappings, queries
 from services.imports.receive import known_currency
 from services.storage import get_storage
@@ -87,49 +83,11 @@ class PreviewOut(BaseModel):
     refused: RefusedOut | None = Field(description="Why an import without a mapping would be refused.")
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What came in."""
-
-    fields: PreviewFields
-    file: BinaryIO | None = None
-
-
-async def _offer(request: Request) -> AsyncIterator[Offer]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        async with request.form(max_files=1, max_fields=10) as form:
-            file = form.get("file")
-            if not isinstance(file, UploadFile):
-                raise NothingToPreview(param="file")
-            given: dict[str, Any] = {name: value for name, value in form.items() if name != "file" and value != ""}
-            if isinstance(given.get("mapping"), str):
-                given["mapping"] = _json(given["mapping"])
-            yield Offer(_valid(PreviewFields, given), file.file)
-    elif kind == "application/json":
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > get_settings().max_body_bytes:
-                raise TooLarge
-        yield Offer(_valid(PreviewIn, bytes(body)))
-    else:
-        raise NothingToPreview(param="Content-Type")
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise Invalid("The mapping is not JSON.", param="mapping") from None
-
-
-def _valid(model: type[PreviewFields], given: bytes | dict[str, Any]) -> PreviewFields:
-    try:
-        return model.model_validate_json(given) if isinstance(given, bytes) else model.model_validate(given)
-    except ValidationError as error:
-        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_context=False)]
-        raise RequestValidationError(found) from None
+async def _offer(request: Request) -> AsyncIterator[Offer[PreviewFields]]:
+    async for offer in offered(
+        request, in_form=PreviewFields, in_json=PreviewIn, neither=NothingToPreview, json_fields=("mapping",)
+    ):
+        yield offer
 
 
 _BODIES = {
@@ -154,7 +112,9 @@ _BODIES = {
 
 
 @router.post("/preview", openapi_extra=_BODIES)
-def preview(caller: EarlyCallerDep, offer: Annotated[Offer, Depends(_offer, scope="function")]) -> PreviewOut:
+def preview(
+    caller: EarlyCallerDep, offer: Annotated[Offer[PreviewFields], Depends(_offer, scope="function")]
+) -> PreviewOut:
     """What a file would become, with a mapping or without: nothing is stored and nothing changed."""
     currency = known_currency(offer.fields.currency)
     with ExitStack() as opened:

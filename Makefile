@@ -10,9 +10,9 @@ STAMP := .venv/.installed
 LOCK := pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--universal --python-version 3.11 --custom-compile-command "make lock"
 
-# Three processes on two cores (tests wait a lot), each with servers of its own; a file's tests stay together. Not
+# Four processes on two cores (tests wait a lot), each with servers of its own; a file's tests stay together. Not
 # reordered by number of tests: the longest files have few, and would all come last.
-SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
+SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 
 # The venv's programs first, also for what the processes start themselves.
 export PATH := $(CURDIR)/$(BIN):$(PATH)

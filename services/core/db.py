@@ -27,11 +27,12 @@ from services.core.settings import Settings, get_settings
 
 Role = Literal["shopopti_app", "shopopti_ledger"]
 
-# A stalled statement must not hold a worker or a request for ever.
+# A stalled statement must not hold a worker or a request for ever. JIT, which servers with LLVM have on, takes seconds
+# to compile what then runs for milliseconds: our statements are wide, and their costs say little.
 _ENTER = text(
     "SELECT set_config('role', :role, true), set_config('shopopti.merchant_id', :merchant_id, true),"
     " set_config('shopopti.user_id', :user_id, true), set_config('statement_timeout', '60s', true),"
-    " set_config('idle_in_transaction_session_timeout', '60s', true)"
+    " set_config('idle_in_transaction_session_timeout', '60s', true), set_config('jit', 'off', true)"
 )
 
 

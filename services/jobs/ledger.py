@@ -116,7 +116,7 @@ _FINISH_FREE = FINISH.replace("j.id = ANY(%(ids)s)", f"j.id = {_FREE}")
 
 _ENTER = """
 SELECT set_config('role', 'shopopti_ledger', true), set_config('statement_timeout', %s, true),
-    set_config('plan_cache_mode', 'force_generic_plan', true),
+    set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
     set_config('synchronous_commit', coalesce(%s, current_setting('synchronous_commit')), true)
 """
 

@@ -230,10 +230,14 @@ def _earlier(session: Session, changeset: Changeset) -> list[Verdicts]:
     return [{verdict["guard"]: verdict for verdict in verdicts} for verdicts in rows if verdicts]
 
 
-def _unlikeness(plan: Verdicts, said: Feed) -> float:
-    """How much a feed differs in what its rows name: a stock list is to be compared with a stock list."""
+def _unlikeness(plan: Verdicts, said: Feed) -> tuple[float, float]:
+    """How much a feed differs in what its rows name: a stock list is to be compared with a stock list.
+
+    Of two that differ as much the one that named more: what is missed then shows.
+    """
     before = _seen(plan, "silent_fields")
-    return float(sum(abs(share - before.get(name, 1.0)) for name, share in said.silent.items()))
+    apart = sum(abs(share - before.get(name, 1.0)) for name, share in said.silent.items())
+    return float(apart), float(sum(before.get(name, 1.0) for name in said.silent))
 
 
 def _seen(plan: Verdicts, guard: str) -> dict[str, Any]:

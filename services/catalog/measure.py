@@ -17,7 +17,8 @@ from services.models import Changeset
 LARGEST_MOVES = 10
 
 # Fields of a draft whose silence is telling, and the field of the catalogue each of them feeds. Not those that come
-# and go by nature: a sale that ends takes its compare-at prices along.
+# and go by nature: a sale that ends takes its compare-at prices along. A currency may be named by the request, one time
+# and not the next; where it changes, another guard says so.
 SPOKEN = {
     "title": "title",
     "description": "description",
@@ -30,7 +31,6 @@ SPOKEN = {
     "barcode": "barcode",
     "price": "price",
     "cost": "cost",
-    "currency": "currency",
     "stock": "stock",
     "weight_grams": "weight_grams",
 }

@@ -233,3 +233,11 @@ def test_rows_go_with_their_merchant(merchant):
     with transaction(merchant_id=merchant) as session:
         for table in ("products", "variants", "imports"):
             assert session.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == 0
+
+
+def test_the_same_feed_with_and_without_a_currency_named_beside_it(merchant):
+    """What a file never says cannot fall silent."""
+    feed = "SKU,Title,Price\n" + "".join(f"A{n},Lamp {n},10.00\n" for n in range(30))
+    for currency in ("EUR", None):
+        ended = inline.work(begin(merchant, feed, currency=currency, guarded=True).job_id)
+        assert ended["result"]["changeset_state"] == "applied", ended

@@ -1,16 +1,27 @@
-# One image for every process; which one runs is the command's first word (ops/run).
+# One image for every process but the sandbox; which one runs is the command's first word (ops/run).
 FROM python:3.11-slim AS build
 WORKDIR /build
 COPY requirements-production.lock .
 RUN python -m venv /venv \
  && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements-production.lock
 
-FROM python:3.11-slim
+FROM python:3.11-slim AS base
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin shopopti \
  && install -d -o shopopti -g shopopti /files
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=8000 FLOWER_ADDRESS=0.0.0.0
 COPY --from=build /venv /venv
 WORKDIR /app
+
+# What pretends to be a supplier does not lie beside what spends a merchant's money: an image of its own, for one
+# machine only (docker-compose.yml).
+FROM base AS sandbox
+ENV SANDBOX_HOST=0.0.0.0
+COPY sandbox sandbox
+USER shopopti
+EXPOSE 8090
+CMD ["python", "-m", "sandbox"]
+
+FROM base
 COPY alembic.ini Procfile ./
 COPY ops/__init__.py ops/home.py ops/queue.py ops/run ops/
 COPY migrations migrations

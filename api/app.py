@@ -4,10 +4,32 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Depends, FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
-from api import auth, bulk, changesets, errors, exports, health, jobs, mapping, products, schedules, sources
+from api import (
+    affiliate,
+    aliexpress,
+    auth,
+    bulk,
+    changesets,
+    errors,
+    exports,
+    fulfilment,
+    gpt,
+    health,
+    jobs,
+    mapping,
+    order_imports,
+    order_routing,
+    orders,
+    products,
+    schedules,
+    sources,
+    supplier_offers,
+    suppliers,
+    sync,
+)
 from api.context import LastResort, RequestContext
+from api.cors import Cors
 from api.deps import database_slots, known_parameters
 from api.gate import Gate, RateLimits
 from services.core.log import configure_logging
@@ -28,19 +50,29 @@ Jobs, feeds and catalogue for people who sell online what others stock.
 def routers() -> tuple[APIRouter, ...]:
     """Every resource below /api/v1. Bodies are limited to MAX_BODY_BYTES."""
     return (
+        affiliate.router,
+        aliexpress.router,
         auth.router,
         changesets.router,
         exports.router,
         jobs.router,
+        order_imports.router,  # before orders: its addresses begin like theirs
+        orders.router,
+        fulfilment.router,
+        order_routing.router,
         products.router,
         schedules.router,
         sources.router,
+        suppliers.router,
+        supplier_offers.router,
+        sync.of_supplier,
+        sync.router,
     )
 
 
 def upload_routers() -> tuple[APIRouter, ...]:
     """Resources below /api/v1 that take files: bodies are limited to MAX_UPLOAD_BYTES."""
-    return (bulk.router, mapping.router)
+    return (bulk.router, mapping.router, order_imports.upload_router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -52,6 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.database_slots = database_slots()  # belongs to the event loop
+        app.state.affiliate_places = affiliate.places()
         yield
         limits.close()
 
@@ -68,6 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     errors.install(app)
     app.include_router(health.router, max_body_size=0)
+    app.include_router(gpt.router, max_body_size=0)
     known = [Depends(known_parameters)]
     for router in routers():
         app.include_router(
@@ -85,31 +119,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             dependencies=known,
             max_body_size=settings.max_upload_bytes,
         )
-    # The last one added is the outermost.
-    app.add_middleware(Gate, settings=settings, keys=signing_keys(), limits=limits)
-    app.add_middleware(LastResort)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=[
-            "Authorization",
-            "Content-Type",
-            "Idempotency-Key",
-            "If-Match",
-            "Last-Event-ID",
-            "X-Merchant-Id",
-            "X-Request-Id",
-        ],
-        expose_headers=[
-            "Idempotent-Replayed",
-            "RateLimit-Limit",
-            "RateLimit-Remaining",
-            "RateLimit-Reset",
-            "Retry-After",
-            "X-Request-Id",
-        ],
-        max_age=600,
+    app.include_router(
+        aliexpress.callback_router,
+        prefix="/api/v1",
+        responses=errors.RESPONSES,
+        max_body_size=0,
     )
+    app.include_router(fulfilment.push_router, responses=errors.RESPONSES, max_body_size=fulfilment.PUSH_BYTES)
+    app.include_router(
+        affiliate.older_router,
+        responses=errors.RESPONSES,
+        dependencies=known,
+        max_body_size=settings.max_body_bytes,
+    )
+    # The last one added is the outermost.
+    app.add_middleware(
+        Gate,
+        settings=settings,
+        keys=signing_keys(),
+        limits=limits,
+        further=affiliate.OLDER_PATHS,
+        open_={aliexpress.CALLBACK} | (affiliate.OLDER_PATHS if settings.affiliate_public else set()),
+    )
+    app.add_middleware(LastResort)
+    app.add_middleware(Cors, origins=settings.cors_origins, for_chatgpt=affiliate.PATHS | {gpt.PATH})
     app.add_middleware(RequestContext)
     return app

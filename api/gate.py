@@ -1,12 +1,15 @@
 """Who comes in, and how often: tokens and rate limits, looked at before a byte of the body is read.
 
-Closed by default: every address below /api/v1 needs an access token, whatever its route forgets to ask for.
+Closed by default: every address below /api/v1 needs an access token, whatever its route forgets to ask for. The few
+that are open are named by the application, and limited by the address the caller comes from.
 """
 
+import ipaddress
 import logging
 import math
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -109,10 +112,25 @@ class RateLimits:
 
 
 class Gate:
-    """Puts the verified user into `scope["state"]["user"]`, or answers 401, 429 or 503 itself."""
+    """Puts the verified user into `scope["state"]["user"]`, or answers 401, 429 or 503 itself.
 
-    def __init__(self, app: ASGIApp, *, settings: Settings, keys: SigningKeys | None, limits: RateLimits) -> None:
+    `further` paths stand elsewhere and are guarded too. `open_` ones of either kind take everyone, with or without a
+    token: nobody is looked up, only counted.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: Settings,
+        keys: SigningKeys | None,
+        limits: RateLimits,
+        further: Collection[str] = (),
+        open_: Collection[str] = (),
+    ) -> None:
         self.app = app
+        self._further = frozenset(further)
+        self._open = frozenset(open_)
         self._settings = settings
         self._keys = keys
         self._limits = limits
@@ -121,15 +139,16 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] not in ("http", "websocket") or not scope["path"].startswith(GUARDED):
+        path = scope.get("path", "")
+        if scope["type"] not in ("http", "websocket") or not (path.startswith(GUARDED) or path in self._further):
             await self.app(scope, receive, send)
             return
         if self._threads is None:
             self._threads = anyio.CapacityLimiter(40)
         state = scope["state"]
         try:
-            token = _bearer(Headers(scope=scope))
-            user, allowance = await to_thread.run_sync(partial(self._admit, token), limiter=self._threads)
+            admit = partial(self._count, _origin(scope)) if path in self._open else partial(self._admit, scope)
+            user, allowance = await to_thread.run_sync(admit, limiter=self._threads)
         except ShopOptiError as error:
             await problem_of(error)(scope, receive, send)
             return
@@ -138,15 +157,33 @@ class Gate:
             if allowance.spent:
                 await problem(RateLimited(retry_after=allowance.reset_seconds))(scope, receive, send)
                 return
+        if user is None:
+            await self.app(scope, receive, send)
+            return
         state["user"], state["user_id"] = user, str(user.id)
         with bind(user_id=str(user.id)):
             await self.app(scope, receive, send)
 
-    def _admit(self, token: str | None) -> tuple[User, Allowance | None]:
-        user = authenticate(token, settings=self._settings, keys=self._keys)
+    def _admit(self, scope: Scope) -> tuple[User | None, Allowance | None]:
+        user = authenticate(_bearer(Headers(scope=scope)), settings=self._settings, keys=self._keys)
         return user, self._limits.take(f"user:{user.id}")
+
+    def _count(self, origin: str) -> tuple[User | None, Allowance | None]:
+        return None, self._limits.take(f"address:{origin}")
 
 
 def _bearer(headers: Headers) -> str | None:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _origin(scope: Scope) -> str:
+    """Where a request comes from: the address, of IPv6 the network that one subscriber has."""
+    host = (scope.get("client") or ("unknown", 0))[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return str(host)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((int(address), 64), strict=False))
+    return str(getattr(address, "ipv4_mapped", None) or address)

@@ -37,19 +37,24 @@ class Once:
         self.key = key
         self.route = route
 
-    def __call__(self, session: Session, asked: object, *, status: int, make: Callable[[], Any]) -> Response:
+    def __call__(
+        self, session: Session, asked: object, *, status: int | Callable[[Any], int], make: Callable[[], Any]
+    ) -> Response:
         """What `make` returns as the response, or the first response again, marked `Idempotent-Replayed`.
 
+        `status` may be asked of what it returned.
         Raises IdempotencyKeyReused, IdempotencyKeyInUse.
         """
         if self.key is None:
-            return JSONResponse(jsonable_encoder(make()), status_code=status)
+            made = make()
+            return JSONResponse(jsonable_encoder(made), status_code=status if isinstance(status, int) else status(made))
         before = reserve(session, key=self.key, route=self.route, fingerprint=fingerprint(asked))
         if before is not None:
             return JSONResponse(before.body, status_code=before.status, headers={"Idempotent-Replayed": "true"})
-        content = jsonable_encoder(make())
-        keep(session, key=self.key, status=status, body=json.dumps(content))
-        return JSONResponse(content, status_code=status)
+        made = make()
+        content, code = jsonable_encoder(made), status if isinstance(status, int) else status(made)
+        keep(session, key=self.key, status=code, body=json.dumps(content))
+        return JSONResponse(content, status_code=code)
 
 
 def fingerprint(asked: object) -> str:

@@ -176,7 +176,8 @@ def update_source(source_id: UUID, body: SourcePatch, caller: EarlyCallerDep) ->
 def delete_source(source_id: UUID, session: SessionDep, caller: CallerDep) -> None:
     """Forget a source's settings. Its products, imports and plans stay.
 
-    409 `source_in_use` while a schedule fetches it or one of its feeds is on its way.
+    409 `source_in_use` while a supplier is connected by its name, a schedule fetches it, or one of its feeds is on its
+    way.
     """
     sources.delete_source(session, source_id)
 

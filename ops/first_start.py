@@ -32,19 +32,20 @@ class NotReady(RuntimeError):
 def wait_and_fill(
     home: Path, env: Mapping[str, str], terminal: Terminal, *, sample: bool, began: float, since: datetime
 ) -> None:
-    """Wait for the API, the workers and Flower, import the sample if the demo merchant has nothing, print the way in.
+    """Wait for all processes, import the sample if the demo merchant has nothing, print the way in.
 
     Writes `home`/env and prints a line that begins with `ready:` when all is done. `began` (monotonic) is where the
     time it names is counted from; `since`, by the database's clock, tells this start's workers from the last one's.
     Raises NotReady.
     """
-    api_url, flower_url = env["API_URL"], env["FLOWER_URL"]
+    api_url, flower_url, sandbox_url = env["API_URL"], env["FLOWER_URL"], env["SANDBOX_URL"]
     token = mint_token(env["JWT_SECRET"], DEMO_USER)
     with httpx.Client(base_url=api_url, timeout=10, trust_env=False) as client:
         _wait_for(client, "/health", "the API", terminal)
         _wait_for(client, "/ready", "database, broker and workers", terminal)
         _wait_for_workers(env["DATABASE_URL"], since, terminal)
         _wait_for(client, f"{flower_url}/healthcheck", "Flower", terminal)
+        _wait_for(client, f"{sandbox_url}/control/world", "the sandbox", terminal)
         client.headers["Authorization"] = f"Bearer {token}"
         merchant_id = _get(client, "/api/v1/auth/me")["merchants"][0]["id"]
         took = time.monotonic() - began
@@ -57,6 +58,7 @@ def wait_and_fill(
         "DATABASE_URL": env["DATABASE_URL"],
         "REDIS_URL": env["REDIS_URL"],
         "FLOWER_URL": flower_url,
+        "SANDBOX_URL": sandbox_url,
     }
     write_env(home / "env", values)
     terminal.say(
@@ -64,6 +66,7 @@ def wait_and_fill(
         f"  API      {api_url}",
         f"  docs     {api_url}/api/docs",
         f"  Flower   {flower_url}",
+        f"  sandbox  {sandbox_url}/control/docs",
         f"  env      {home / 'env'}",
         "",
         f"  curl -H 'Authorization: Bearer {token}' '{api_url}/api/v1/products?limit=3'",

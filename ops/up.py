@@ -1,4 +1,4 @@
-"""The whole of ShopOpti on this machine: `make up ARGS="--home DIR --port N --flower-port N"`.
+"""The whole of ShopOpti on this machine: `make up ARGS="--home DIR --port N --flower-port N --sandbox-port N"`.
 
 Starts PostgreSQL and Redis (unless DATABASE_URL and REDIS_URL say where they are), migrates, runs the Procfile, fills
 an empty shop with a sample catalogue through the API, and says how to reach it all. Ctrl-C stops everything.
@@ -29,6 +29,7 @@ from ops.terminal import Terminal
 
 API_PORT = 8000
 FLOWER_PORT = 5555
+SANDBOX_PORT = 8090
 
 
 class CannotStart(RuntimeError):
@@ -60,16 +61,27 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--port", type=int, help=f"the API's port (default: {API_PORT}, or the next free one)")
     parser.add_argument("--flower-port", type=int, help=f"Flower's port (default: {FLOWER_PORT}, or the next free one)")
+    parser.add_argument(
+        "--sandbox-port", type=int, help=f"the sandbox's port (default: {SANDBOX_PORT}, or the next free one)"
+    )
     parser.add_argument("--no-sample", action="store_true", help="leave an empty shop empty")
     return parser.parse_args()
 
 
 def _run(home: Path, arguments: argparse.Namespace, terminal: Terminal, stack: contextlib.ExitStack) -> int:
     began = time.monotonic()
-    port = stack.enter_context(_claimed_port(arguments.port, API_PORT, "the API", terminal))
-    flower_port = stack.enter_context(_claimed_port(arguments.flower_port, FLOWER_PORT, "Flower", terminal))
+    wanted = {
+        "PORT": (arguments.port, API_PORT, "the API"),
+        "FLOWER_PORT": (arguments.flower_port, FLOWER_PORT, "Flower"),
+        "SANDBOX_PORT": (arguments.sandbox_port, SANDBOX_PORT, "the sandbox"),
+    }
+    # Those that were asked for by number first: no other may be given their port.
+    ports = {
+        name: stack.enter_context(_claimed_port(*wanted[name], terminal))
+        for name in sorted(wanted, key=lambda name: wanted[name][0] is None)
+    }
     servers = _start_servers(home, stack)
-    env = _environment(home, port, flower_port, servers)
+    env = _environment(home, ports, servers)
     os.environ.update(env)
     drain = float(env.get("DRAIN_SECONDS", "45")) + 15
     stack.callback(start_guard(home, [server.pid for server in servers.values()], drain=drain))
@@ -115,15 +127,14 @@ def _start_servers(home: Path, stack: contextlib.ExitStack) -> dict[str, Postgre
     return servers
 
 
-def _environment(home: Path, port: int, flower_port: int, servers: Mapping[str, Postgres | Redis]) -> dict[str, str]:
+def _environment(home: Path, ports: Mapping[str, int], servers: Mapping[str, Postgres | Redis]) -> dict[str, str]:
     """What the processes see: the caller's environment first, ours where it is silent."""
     files = home / "files"
     files.mkdir(exist_ok=True)
-    api_url = f"http://{LOOPBACK}:{port}"
     ours = {
         **kept_secrets(home),
         "STORAGE_FOLDER": str(files),
-        "FLOWER_URL": f"http://{LOOPBACK}:{flower_port}",
+        "FLOWER_URL": f"http://{LOOPBACK}:{ports['FLOWER_PORT']}",
         "PYTHONUNBUFFERED": "1",
     }
     if not os.environ.get("FLOWER_BASIC_AUTH"):
@@ -133,9 +144,10 @@ def _environment(home: Path, port: int, flower_port: int, servers: Mapping[str, 
     env |= {name: server.url for name, server in servers.items()}
     env |= {
         HOME_VARIABLE: str(home),
-        "API_URL": api_url,
-        "PORT": str(port),
-        "FLOWER_PORT": str(flower_port),
+        "API_URL": f"http://{LOOPBACK}:{ports['PORT']}",
+        "SANDBOX_HOST": LOOPBACK,
+        "SANDBOX_URL": f"http://{LOOPBACK}:{ports['SANDBOX_PORT']}",
+        **{name: str(port) for name, port in ports.items()},
         # The programs of the virtual environment first, when started without activating it.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
     }

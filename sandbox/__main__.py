@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve; 2 if the settings make no world or the port is taken."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--host", default=os.environ.get("SANDBOX_HOST", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=os.environ.get("SANDBOX_PORT", "8100"), help="0: a free one")
+    parser.add_argument("--port", type=int, default=os.environ.get("SANDBOX_PORT", "8090"), help="0: a free one")
     for name, option in Options.model_fields.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}", default=os.environ.get(f"SANDBOX_{name.upper()}"), help=option.description

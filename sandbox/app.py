@@ -10,6 +10,7 @@ from sandbox import control
 from sandbox.aliexpress import control as aliexpress_control
 from sandbox.aliexpress import push
 from sandbox.bigbuy import control as bigbuy_control
+from sandbox.feed import control as feed_control
 from sandbox.gate import Gate
 from sandbox.world import World
 
@@ -44,6 +45,7 @@ def create_app(world: World | None = None) -> FastAPI:
     app.include_router(control.router)
     app.include_router(bigbuy_control.router)
     app.include_router(aliexpress_control.router)
+    app.include_router(feed_control.router)
     for name in world.suppliers:
         app.mount(f"/{name}", Gate(world, name))
     return app

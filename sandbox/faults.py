@@ -41,7 +41,7 @@ class FaultIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Kind
-    supplier: str | None = Field(None, description="`bigbuy`, `aliexpress`; default: any.")
+    supplier: str | None = Field(None, description="`bigbuy`, `aliexpress`, `feed`; default: any.")
     route: str = Field("*", description="The endpoint's name in the ledger, with `*` and `?`: `catalog/products*`.")
     method: str | None = Field(None, description="GET, POST …; default: any.")
     key: str | None = Field(None, description="Only calls with this credential, as the ledger shows it.")

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from email.utils import formatdate
 from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl
@@ -95,7 +96,8 @@ class Gate:
         if "lost" in kinds:
             await cut(client, receive)
             return
-        answer.headers = [*call.extra_headers, *answer.headers]
+        date = ("Date", formatdate(self.world.clock.now(), usegmt=True))  # limits end by the same clock
+        answer.headers = [date, *call.extra_headers, *answer.headers]
         for kind in ("malformed", "truncated"):
             if kind in kinds:
                 place = _place(answer, kinds[kind])

@@ -58,6 +58,7 @@ def make_server(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> uvic
             ws="none",
             proxy_headers=False,  # a client is known by its real address
             server_header=False,
+            date_header=False,  # suppliers have the sandbox's time
             access_log=False,
             log_level="warning",
             timeout_keep_alive=75,

@@ -10,6 +10,7 @@ from sandbox.bigbuy.supplier import BigBuy
 from sandbox.catalogue import MAX_PRODUCTS
 from sandbox.clock import Clock
 from sandbox.faults import Faults
+from sandbox.feed.supplier import Feed
 from sandbox.ledger import Ledger
 from sandbox.wire import Supplier
 
@@ -40,6 +41,7 @@ class World:
     faults: Faults
     bigbuy: BigBuy
     aliexpress: AliExpress
+    feed: Feed
     suppliers: dict[str, Supplier]
 
     def __init__(self, options: Options | None = None) -> None:
@@ -54,7 +56,8 @@ class World:
         self.faults = Faults(options.seed)
         self.bigbuy = BigBuy(options.seed, options.products, options.stock_drift, options.price_drift)
         self.aliexpress = AliExpress(options.seed, options.products, options.stock_drift, options.price_drift)
-        self.suppliers = {self.bigbuy.name: self.bigbuy, self.aliexpress.name: self.aliexpress}
+        self.feed = Feed(options.seed, options.products, options.stock_drift, options.price_drift)
+        self.suppliers = {each.name: each for each in (self.bigbuy, self.aliexpress, self.feed)}
 
     def time(self) -> datetime:
         """The sandbox's time."""

@@ -3,7 +3,6 @@
 from services.catalog.jobs import ApplyChangeset, RevertChangeset
 from services.catalog.prices import UpdatePrices, plan_prices
 from services.catalog.revert import plan_revert
-from services.imports.work import apply_approved
 from services.jobs import Run
 from tasks import task
 
@@ -11,7 +10,9 @@ from tasks import task
 @task(ApplyChangeset)
 def apply_changeset(run: Run, job: ApplyChangeset) -> None:
     """A plan that somebody has approved, into the catalogue."""
-    apply_approved(run, changeset_id=job.changeset_id)
+    from services.sourcing.sync import apply_any  # brings the suppliers along, which other plans do not need
+
+    apply_any(run, changeset_id=job.changeset_id)
 
 
 @task(RevertChangeset)

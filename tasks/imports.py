@@ -3,6 +3,8 @@
 from services.imports.jobs import ImportCsvProducts
 from services.imports.work import run_import
 from services.jobs import Outcome, Run
+from services.orders.file_jobs import ImportOrders
+from services.orders.file_work import run_order_import
 from tasks import task
 
 
@@ -10,3 +12,9 @@ from tasks import task
 def import_csv_products(run: Run, job: ImportCsvProducts) -> Outcome | None:
     """A stored file, or an address, into the catalogue."""
     return run_import(run, import_id=job.import_id)
+
+
+@task(ImportOrders)
+def import_orders(run: Run, job: ImportOrders) -> None:
+    """A file of orders, in."""
+    run_order_import(run, order_import_id=job.order_import_id)

@@ -10,7 +10,16 @@ from kombu import Exchange, Queue
 from services.core.settings import get_settings
 from services.jobs.kinds import QUEUES
 
-TASK_MODULES = ("tasks.imports", "tasks.sources", "tasks.catalog", "tasks.exports", "workers.ping")
+TASK_MODULES = (
+    "tasks.imports",
+    "tasks.sources",
+    "tasks.catalog",
+    "tasks.exports",
+    "tasks.orders",
+    "tasks.sync",
+    "tasks.connections",
+    "workers.ping",
+)
 
 settings = get_settings()
 

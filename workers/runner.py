@@ -76,8 +76,12 @@ def perform(handler: Any, run: Run) -> Outcome | None:
     except Stopped as stopped:
         return None if run.ended else stopped.outcome
     except Exception as error:
-        logger.warning("job failed: %s", error, exc_info=True)
-        return None if run.ended else outcome_of(error)
+        outcome = outcome_of(error)
+        if isinstance(outcome, Snooze):
+            logger.info("job put off: %s", error)
+        else:
+            logger.warning("job failed: %s", error, exc_info=True)
+        return None if run.ended else outcome
     if run.ended:
         return None
     return returned if isinstance(returned, Outcome) else Done(returned)

@@ -1,5 +1,6 @@
 """The servers and processes that are measured: the Procfile's own commands, on embedded servers that fsync."""
 
+import base64
 import contextlib
 import os
 import secrets
@@ -38,6 +39,7 @@ class Lab:
             DATABASE_URL=self.postgres.url,
             REDIS_URL=self.redis.url,
             JWT_SECRET=secrets.token_hex(32),
+            ENCRYPTION_KEYS=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             STORAGE_FOLDER=str(folder / "files"),
             EXTRA_TASK_MODULES="ops.lab",
             LOG_LEVEL="WARNING",

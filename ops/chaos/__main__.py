@@ -8,10 +8,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psycopg
 
+from ops.chaos import orders
 from ops.chaos.faults import FAULTS
 from ops.chaos.verdict import CHECKS, missing, violations
 from ops.chaos.world import World
@@ -27,27 +29,66 @@ def main() -> int:
     parser.add_argument("--per-second", type=float, default=25.0, help="jobs enqueued per second")
     parser.add_argument("--min-faults", type=int, default=0, help="fail when fewer struck")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--only", choices=("jobs", "orders"), help="one part of it")
+    parser.add_argument("--orders", type=int, default=10_000, help="orders to suppliers")
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(1 << 30)
 
+    wanted = [part for part in PARTS if options.only in (None, part)]
+    broken = sum(_part(part, options, seed) for part in wanted)
+    promises = sum(PARTS[part][1] for part in wanted)
+    print(f"chaos: {promises - broken} passed, {broken} failed")
+    return 1 if broken else 0
+
+
+def _part(name: str, options: argparse.Namespace, seed: int) -> int:
+    """One part on a stack of its own. Returns how many promises were broken."""
     folder = Path(tempfile.mkdtemp(prefix="shopopti-chaos-"))
     folder.chmod(0o755)
     world = World(folder)
-    os.environ.update(world.environment)
     try:
-        broken = _run(world, options, seed)
+        broken = PARTS[name][0](world, options, seed)
     finally:
         world.stop()
     if broken or options.keep:
         print(f"logs: {folder}")
     else:
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"chaos: {len(CHECKS) + 1 - broken} passed, {broken} failed")
-    return 1 if broken else 0
+    return broken
+
+
+def _orders(world: World, options: argparse.Namespace, seed: int) -> int:
+    orders.prepare(world)
+    with orders.sandbox(world) as suppliers:
+        _enter(world)
+        _prepare(world)
+        print(f"chaos: seed {seed}, orders, a fault about every {options.every:g} s", flush=True)
+        world.start()
+        _wait_for_workers(world)
+        return _told(orders.run(world, suppliers, options, seed))
+
+
+def _enter(world: World) -> None:
+    """This process asks the same servers as the stack."""
+    from services.core import db
+    from services.core.settings import get_settings
+
+    os.environ.update(world.environment)
+    get_settings.cache_clear()
+    db.forget_engine()
+
+
+def _told(broken: Mapping[str, Sequence[object]]) -> int:
+    for promise, examples in broken.items():
+        print(f"VIOLATED: {promise}")
+        for example in examples:
+            print(f"    {example}")
+    return len(broken)
 
 
 def _run(world: World, options: argparse.Namespace, seed: int) -> int:
+    _enter(world)
     _prepare(world)
     from ops.chaos.load import Load  # reads the settings, which are known by now
 
@@ -69,11 +110,7 @@ def _run(world: World, options: argparse.Namespace, seed: int) -> int:
     print(f"settled {settled:.0f} s after the last fault\n")
     if sum(struck.values()) < options.min_faults:
         broken[f"at least {options.min_faults} faults struck"] = [(sum(struck.values()),)]
-    for promise, examples in broken.items():
-        print(f"VIOLATED: {promise}")
-        for example in examples:
-            print(f"    {example}")
-    return len(broken)
+    return _told(broken)
 
 
 def _prepare(world: World) -> None:
@@ -139,6 +176,12 @@ def _report(connection: "psycopg.Connection[tuple[object, ...]]", struck: Counte
     ).fetchall()
     print("\n" + ", ".join(f"{count} {reason}" for reason, count in rescued))
 
+
+# name → what runs it, and how many promises it makes
+PARTS: Mapping[str, tuple[Callable[[World, argparse.Namespace, int], int], int]] = {
+    "jobs": (_run, len(CHECKS) + 1),
+    "orders": (_orders, orders.PROMISES),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

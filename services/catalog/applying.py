@@ -22,16 +22,20 @@ class ChangesetNotApplying(Conflict):
 
 
 def apply_changeset(
-    run: Run, *, changeset_id: UUID, ended: Callable[[Session, Changeset], dict[str, Any]] | None = None
+    run: Run,
+    *,
+    changeset_id: UUID,
+    ended: Callable[[Session, Changeset], dict[str, Any]] | None = None,
+    ends_job: bool = True,
 ) -> None:
-    """Apply what is left of a plan in state `applying`; the last transaction also ends the job.
+    """Apply what is left of a plan in state `applying`; the last transaction also ends the job, if `ends_job`.
 
     `ended` is called in that transaction and returns what the job's result is to say besides. Cancelled between two
     ranges, the plan is `planned` again and can be applied further. Raises ChangesetNotApplying, StagingLost, Stopped.
     """
     try:
-        while not run.ended:
-            _next(run, changeset_id, ended)
+        while _next(run, changeset_id, ended, ends_job=ends_job):
+            run.checkpoint()
     except Stopped as stopped:
         if isinstance(stopped.outcome, Cancel):
             with run.transaction() as session:
@@ -51,7 +55,14 @@ def outcome(changeset: Changeset) -> dict[str, Any]:
     }
 
 
-def _next(run: Run, changeset_id: UUID, ended: Callable[[Session, Changeset], dict[str, Any]] | None) -> None:
+def _next(
+    run: Run,
+    changeset_id: UUID,
+    ended: Callable[[Session, Changeset], dict[str, Any]] | None,
+    *,
+    ends_job: bool,
+) -> bool:
+    """Apply a range; whether something is left."""
     with run.transaction() as session:
         session.execute(NO_WAIT)
         changeset = session.get_one(Changeset, changeset_id)
@@ -62,6 +73,6 @@ def _next(run: Run, changeset_id: UUID, ended: Callable[[Session, Changeset], di
         if changeset.finished_at is not None:
             session.execute(WAIT)
             more = ended(session, changeset) if ended else {}
-            run.finish(session, {**outcome(changeset), **more})
-    if not run.ended:
-        run.checkpoint()
+            if ends_job:
+                run.finish(session, {**outcome(changeset), **more})
+    return changeset.finished_at is None

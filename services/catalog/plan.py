@@ -79,7 +79,7 @@ def _text(name: str, row: str) -> str:
     return f"trim_scale({row}.{name})::text" if name in ("price", "compare_at_price", "cost") else f"{row}.{name}"
 
 
-def _changes(fields: Collection[str], said: str, known: str) -> str:
+def changes_sql(fields: Collection[str], said: str, known: str) -> str:
     """SQL of {field: [from, to]} as text, of the fields that are said and differ; NULL without any."""
     parts = ", ".join(
         f"CASE WHEN {said}.{name} IS NOT NULL AND {said}.{name} IS DISTINCT FROM {known}.{name}"
@@ -164,14 +164,14 @@ def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
     {resolving(writes)},
     products_diff AS (
         SELECT said.product_key, said.product_id, target.version, said.line,
-            {_changes(_PRODUCT, "said", "target")} AS changes
+            {changes_sql(_PRODUCT, "said", "target")} AS changes
         FROM said JOIN target USING (product_key)
     ),
     variants_diff AS (
         SELECT named.product_key, named.variant_key, named.product_id, v.id AS variant_id, v.version, named.line,
             named.position,
             CASE WHEN v.id IS NULL THEN {_whole((*_VARIANT, "position"), "named")}
-                 ELSE {_changes(_VARIANT, "named", "v")} END AS changes
+                 ELSE {changes_sql(_VARIANT, "named", "v")} END AS changes
         FROM named
         LEFT JOIN LATERAL (SELECT * FROM variants WHERE merchant_id = :merchant_id
                            AND product_id = named.product_id AND key = named.variant_key LIMIT 1) v ON true

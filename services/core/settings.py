@@ -59,13 +59,40 @@ class Settings(BaseSettings):
     extra_task_modules: Annotated[list[str], NoDecode] = []  # modules with further handlers (ops.lab for the bench)
     log_level: str = "INFO"
 
-    # The outside.
+    # The outside. Where the sandbox is, it may stand in for a supplier (docs/suppliers.md).
+    sandbox_url: str | None = None
+    mock_mode: Literal["auto", "true", "false"] = "auto"  # the sandbox answers: where asked for, always, never
+    mock_fallback: bool = False  # the sandbox answers affiliates when the real service fails
     allow_private_addresses: bool = False  # tests only: lets the guarded client reach loopback
+    api_url: str | None = None  # where this API is reached from outside; None: as the request was addressed
+
+    # AliExpress: the operator's app. One app is for affiliates or for dropshipping; DS_… is another one for the latter.
+    aliexpress_app_key: str | None = None
+    aliexpress_app_secret: SecretStr | None = None
+    aliexpress_tracking_id: str | None = None
+    aliexpress_ds_app_key: str | None = None
+    aliexpress_ds_app_secret: SecretStr | None = None
+    aliexpress_callback_url: str | None = None  # as in the app's console; <API_URL>/api/v1/aliexpress/callback
+    affiliate_gateway: str | None = None  # another one for the affiliate proxy than AliExpress's own
+    affiliate_public: bool = True  # the older addresses of the affiliate proxy answer without a token
 
     @field_validator("cors_origins", "rate_limits", "encryption_keys", "extra_task_modules", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator(
+        "aliexpress_app_key",
+        "aliexpress_app_secret",
+        "aliexpress_tracking_id",
+        "aliexpress_ds_app_key",
+        "aliexpress_ds_app_secret",
+        mode="before",
+    )
+    @classmethod
+    def _trimmed(cls, value: object) -> object:
+        # Consoles of platforms keep the line end that was pasted with it, and every signature would be wrong.
+        return value.strip() or None if isinstance(value, str) else value
 
     @field_validator("database_url")
     @classmethod

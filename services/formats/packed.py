@@ -82,7 +82,7 @@ def gunzip(stream: BinaryIO) -> IO[bytes]:
     stream.seek(0)
 
     def chunks() -> Iterator[bytes]:
-        with gzip.GzipFile(fileobj=stream) as opened:
+        with gzip.GzipFile(fileobj=stream, mode="rb") as opened:
             while chunk := opened.read(_CHUNK):
                 yield chunk
 

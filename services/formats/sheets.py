@@ -7,7 +7,7 @@ article 10102, and 1.234 is never a thousand. Between the products may stand row
 import dataclasses
 import datetime
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
@@ -75,6 +75,19 @@ def read(
         mapping=mapping,
     )
     return dataclasses.replace(reading, sheet=found.sheet.name)
+
+
+def plain_rows(
+    stream: BinaryIO, opened: zipfile.ZipFile | None, mapping: Mapping
+) -> tuple[list[str], Callable[[], Iterator[tuple[int, list[str]]]]]:
+    """The headers of the sheet that has most of the columns a mapping names, and its rows, of whatever they are.
+
+    Raises what `read` does, but for ``no_product_columns``.
+    """
+    if opened is not None:
+        workbooks.refuse_oversized(stream, opened)
+    found = _choose(stream, mapping)
+    return list(found.spelled.values()), lambda: _rows(found)
 
 
 def _choose(stream: BinaryIO, mapping: Mapping | None) -> _Found:

@@ -46,7 +46,7 @@ class Operation:
             return "done"
         if plan is not None and plan.planned_at is not None:
             return "apply" if plan.state == "applying" else "awaiting_approval"
-        if self.import_.storage_key is None:
+        if self.import_.storage_key is None and self.import_.connection_id is None:
             return "fetch"
         return "read" if self.import_.staged_at is None else "plan"
 

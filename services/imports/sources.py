@@ -19,7 +19,7 @@ from services.imports.origin import split_secret
 from services.imports.receive import known_currency
 from services.imports.source_jobs import ImportSource
 from services.jobs import enqueue
-from services.models import Import, Job, Schedule, Source
+from services.models import Connection, Import, Job, Schedule, Source
 
 FIELDS = tuple(dict.fromkeys((*PRODUCT_FIELDS, *VARIANT_FIELDS)))  # of the catalogue, which a source may be given
 ENDED = ("succeeded", "failed", "cancelled")
@@ -34,7 +34,7 @@ class SourceNameTaken(Conflict):
 
 
 class SourceInUse(Conflict):
-    """A schedule fetches this source, or one of its feeds is on its way."""
+    """A connection or a schedule fills this source, or one of its feeds is on its way."""
 
 
 class SourceWithoutUrl(Conflict):
@@ -79,9 +79,13 @@ def update_source(session: Session, id_: UUID, changes: Mapping[str, Any]) -> So
 def delete_source(session: Session, id_: UUID) -> None:
     """Forget a source's settings. Its products, imports and plans stay; a later feed of that name has the defaults.
 
-    Raises SourceNotFound, and SourceInUse with the `schedule_id` or `job_id` that is in the way.
+    Raises SourceNotFound, and SourceInUse with the `connection_id`, `schedule_id` or `job_id` that is in the way.
     """
     source = get_source(session, id_, lock=True)
+    connected = select(Connection.id).where(Connection.merchant_id == source.merchant_id)
+    connected = connected.where(Connection.name == source.name, Connection.state != "disconnected")
+    if (connection_id := session.scalar(connected)) is not None:
+        raise SourceInUse("A supplier's offers come in by it: disconnect that first.", connection_id=str(connection_id))
     scheduled = select(Schedule.id).where(
         Schedule.kind == ImportSource.kind, Schedule.args["source_id"].astext == str(id_)
     )

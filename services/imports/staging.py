@@ -8,7 +8,6 @@ import gc
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -17,7 +16,7 @@ from services.catalog.drafts import StagingLost
 from services.core.clock import now
 from services.core.errors import Conflict, Invalid
 from services.formats import read
-from services.formats.base import Draft, Reading, RowError
+from services.formats.base import Draft, RowError
 from services.imports.mappings import saved_mapping
 from services.imports.row_errors import ErrorTally, forget_errors, record_errors
 from services.imports.turns import sweep_drafts
@@ -65,7 +64,7 @@ class NoUsableRows(Invalid):
 
 
 class StagedOtherwise(Conflict):
-    """The file is read otherwise than when its plan was made: its source has another mapping now. Import it again."""
+    """What the plan was made of is read otherwise now: a mapping, or the offers of a supplier, have changed since."""
 
 
 def is_staged(session: Session, import_: Import) -> bool:
@@ -91,13 +90,8 @@ def stage(run: Run, import_: Import, stream: BinaryIO) -> None:
 
     Raises FeedRefused, NoUsableRows, StagedOtherwise, StagingLost, Stopped.
     """
-    # Only the drafts were lost: its errors are recorded, and some were found in planning.
-    known = import_.staged_at is not None
     with run.transaction() as session:
-        sweep_drafts(session, merchant_id=import_.merchant_id)
-        clear_drafts(session, import_)
-        if not known:
-            forget_errors(session, merchant_id=import_.merchant_id, import_id=import_.id)
+        begin_staging(session, import_)
         mapping = saved_mapping(session, merchant_id=import_.merchant_id, source=import_.source)
     run.progress(0, None, "reading")
     reading = read.read(stream, default_currency=import_.currency, mapping=mapping)
@@ -111,27 +105,37 @@ def stage(run: Run, import_: Import, stream: BinaryIO) -> None:
             batch = _copy(session, import_, batch, meanwhile=lambda: _read_on(records, tally))
         run.progress(staged, None, f"reading, {100 * reading.done():.0f} %" if reading.done else "reading")
     with run.transaction() as session:
-        _conclude(session, import_.id, reading, tally, staged=staged, known=known)
+        row = session.get_one(Import, import_.id)
+        if row.staged_at is None:
+            record_errors(session, tally, merchant_id=row.merchant_id, import_id=row.id)
+            session.refresh(row)
+        row.format, row.encoding, row.delimiter = reading.format, reading.encoding, reading.delimiter
+        row.columns = dict(reading.columns)
+        close_staging(session, row, rows=staged + tally.fatal, staged=staged)
     if not staged:
         raise NoUsableRows(f"Not one of the {tally.fatal} rows could be used. The first: {tally.kept[0].reason}")
 
 
-def _conclude(
-    session: Session, import_id: UUID, reading: Reading, tally: ErrorTally, *, staged: int, known: bool
-) -> None:
-    import_ = session.get_one(Import, import_id)
+def begin_staging(session: Session, import_: Import) -> None:
+    """Make room for the drafts of an import. If they only were lost, its errors stay: some were found in planning."""
+    sweep_drafts(session, merchant_id=import_.merchant_id)
+    clear_drafts(session, import_)
+    if import_.staged_at is None:
+        forget_errors(session, merchant_id=import_.merchant_id, import_id=import_.id)
+
+
+def close_staging(session: Session, import_: Import, *, rows: int, staged: int) -> None:
+    """Say in the import's row that its drafts are all there: `staged` of so many `rows`.
+
+    Raises StagingLost when they are not, and StagedOtherwise when they are not those there were before.
+    """
     there = session.execute(_SUM, {"merchant_id": import_.merchant_id, "import_id": import_.id}).one()
     if there.rows != staged:
         raise StagingLost(retry_after=1)
-    if known and (staged, there.print) != (import_.staged_rows, import_.staged_print):
+    if import_.staged_at is not None and (staged, there.print) != (import_.staged_rows, import_.staged_print):
         raise StagedOtherwise()
-    if not known:
-        record_errors(session, tally, merchant_id=import_.merchant_id, import_id=import_id)
-        session.refresh(import_)
     moment: datetime = now()
-    import_.format, import_.encoding, import_.delimiter = reading.format, reading.encoding, reading.delimiter
-    import_.columns = dict(reading.columns)
-    import_.rows, import_.staged_rows, import_.staged_at = staged + tally.fatal, staged, moment
+    import_.rows, import_.staged_rows, import_.staged_at = rows, staged, moment
     import_.staged_print = there.print
     session.flush()
 

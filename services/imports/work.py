@@ -1,6 +1,10 @@
-"""One import from its file to the catalogue: read, plan, decide, apply. Whatever cut an attempt, the next one comes to
-the same end."""
+"""One import from its origin to the catalogue: read, plan, decide, apply. Whatever cuts an attempt, the next goes on.
 
+An origin is what its drafts are made of: a file, or (services/sourcing) what a supplier offers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -31,11 +35,38 @@ class BadRows(Invalid):
     """Some rows cannot be used, and this source takes a file as a whole or not at all."""
 
 
-def run_import(run: Run, *, import_id: UUID) -> Outcome | None:
+def _nothing_more(session: Session, import_: Import, changeset: Changeset) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What drafts are made of, and what else is to be true in the transaction that ends the job.
+
+    `stage` fills the staging table from the beginning (`begin_staging`, `close_staging`); it may be asked for again.
+    `ended` returns what the job's result is to say besides.
+    """
+
+    stage: Callable[[Run, Import], None]
+    ended: Callable[[Session, Import, Changeset], dict[str, Any]] = _nothing_more
+
+
+def _stage_file(run: Run, import_: Import) -> None:
+    with get_storage().open(import_.storage_key or "", merchant_id=import_.merchant_id) as file:
+        try:
+            stage(run, import_, file)
+        except FeedRefused as refused:
+            raise FeedNotUsable(refused) from refused
+
+
+FILE = Origin(_stage_file)
+
+
+def run_import(run: Run, *, import_id: UUID, origin: Origin = FILE) -> Outcome | None:
     """Do what is left to do of an import: up to a plan that waits for somebody, or up to the catalogue.
 
     Its last transaction also ends the job. Snoozes while another import of the same source is at work. Raises
-    FeedNotUsable, NoUsableRows, BadRows, StagingLost, what fetching and storage raise, and Stopped.
+    FeedNotUsable, NoUsableRows, BadRows, StagingLost, what the origin and storage raise, and Stopped.
     """
     import_ = take_turn(run, import_id)
     if import_ is None:
@@ -46,30 +77,33 @@ def run_import(run: Run, *, import_id: UUID) -> Outcome | None:
         fetch(run, import_)
     changeset = _changeset(run, import_id)
     if changeset.planned_at is None:
-        _ensure_staged(run, import_id)
+        _ensure_staged(run, import_id, origin)
         _refuse_bad_rows(run, import_id, changeset.id)
         while _plan_next(run, import_id, changeset.id):
             pass
         _refuse_bad_rows(run, import_id, changeset.id)
-        _decide(run, import_id, changeset.id)
+        _decide(run, import_id, changeset.id, origin)
     else:
         _go_on(run, changeset.id)
-        _ensure_staged(run, import_id)
+        _ensure_staged(run, import_id, origin)
     if not run.ended:
-        applying.apply_changeset(run, changeset_id=changeset.id, ended=_applied)
+        applying.apply_changeset(run, changeset_id=changeset.id, ended=_applied(origin))
     return None
 
 
-def apply_approved(run: Run, *, changeset_id: UUID) -> None:
+def apply_approved(run: Run, *, changeset_id: UUID, origin_of: Callable[[Import], Origin] = lambda _: FILE) -> None:
     """Apply what is left of a plan in state `applying`; the last transaction also ends the job.
 
-    The drafts that products are made of are read from the stored file again if they are gone.
+    The drafts that products are made of are read from their origin again if they are gone.
     """
+    origin = FILE
     with run.transaction() as session:
         import_id = session.get_one(Changeset, changeset_id).import_id
+        if import_id is not None:
+            origin = origin_of(session.get_one(Import, import_id))
     if import_id is not None:
-        _ensure_staged(run, import_id)
-    applying.apply_changeset(run, changeset_id=changeset_id, ended=_applied)
+        _ensure_staged(run, import_id, origin)
+    applying.apply_changeset(run, changeset_id=changeset_id, ended=_applied(origin))
 
 
 def _changeset(run: Run, import_id: UUID) -> Changeset:
@@ -102,18 +136,13 @@ def _source(session: Session, import_: Import) -> Source:
     return source_named(session, merchant_id=import_.merchant_id, name=import_.source)
 
 
-def _ensure_staged(run: Run, import_id: UUID) -> None:
-    """Read the stored file, unless its drafts are all there."""
+def _ensure_staged(run: Run, import_id: UUID, origin: Origin) -> None:
+    """Stage the drafts, unless they are all there."""
     with run.transaction() as session:
         import_ = session.get_one(Import, import_id)
         staged = is_staged(session, import_)
-    if staged:
-        return
-    with get_storage().open(import_.storage_key or "", merchant_id=import_.merchant_id) as file:
-        try:
-            stage(run, import_, file)
-        except FeedRefused as refused:
-            raise FeedNotUsable(refused) from refused
+    if not staged:
+        origin.stage(run, import_)
 
 
 def _refuse_bad_rows(run: Run, import_id: UUID, changeset_id: UUID) -> None:
@@ -149,7 +178,7 @@ def _plan_next(run: Run, import_id: UUID, changeset_id: UUID) -> bool:
     return not planned.last
 
 
-def _decide(run: Run, import_id: UUID, changeset_id: UUID) -> None:
+def _decide(run: Run, import_id: UUID, changeset_id: UUID, origin: Origin) -> None:
     """The plan is whole: sum it up, judge it, and apply it, keep it, or put it before somebody, as its source says."""
     with run.transaction() as session:
         import_ = session.get_one(Import, import_id)
@@ -159,14 +188,16 @@ def _decide(run: Run, import_id: UUID, changeset_id: UUID) -> None:
         conclude(session, changeset)
         held = judge_plan(session, changeset, thresholds=source.guards)
         changeset.planned_at = now()
-        changeset.state = _state(source.apply, held=held, empty=not changeset.items)
+        changeset.state = state_by(source.apply, held=held, empty=not changeset.items)
         if changeset.state == "applying":
             changeset.decided_at = changeset.planned_at
             return
-        run.finish(session, _result(import_, changeset))
+        more = origin.ended(session, import_, changeset)
+        run.finish(session, {**_result(import_, changeset), **more})
 
 
-def _state(policy: str, *, held: bool, empty: bool) -> str:
+def state_by(policy: str, *, held: bool, empty: bool) -> str:
+    """What state a source's policy puts a plan into that is all there."""
     if policy == "dry_run":
         return "planned"
     return "awaiting_approval" if held or (policy == "ask" and not empty) else "applying"
@@ -180,21 +211,24 @@ def _go_on(run: Run, changeset_id: UUID) -> None:
             changeset.state = "applying"
 
 
-def _applied(session: Session, changeset: Changeset) -> dict[str, Any]:
-    """The plan is applied: what came of its import is known, and its drafts are no longer needed."""
-    if changeset.import_id is None:
-        return {}
-    import_ = session.get_one(Import, changeset.import_id)
-    clear_drafts(session, import_)
-    for what in ("products", "variants"):
-        done = changeset.counts["applied"][what]
-        setattr(import_, f"{what}_created", done.get("create", 0))
-        setattr(import_, f"{what}_updated", done.get("update", 0))
-        setattr(import_, f"{what}_unchanged", changeset.counts[what]["unchanged"])
-    import_.applied_rows = import_.staged_rows
-    import_.finished_at = now()
-    session.flush()
-    return _result(import_, changeset)
+def _applied(origin: Origin) -> Callable[[Session, Changeset], dict[str, Any]]:
+    def ended(session: Session, changeset: Changeset) -> dict[str, Any]:
+        """The plan is applied: what came of its import is known, and its drafts are no longer needed."""
+        if changeset.import_id is None:
+            return {}
+        import_ = session.get_one(Import, changeset.import_id)
+        clear_drafts(session, import_)
+        for what in ("products", "variants"):
+            done = changeset.counts["applied"][what]
+            setattr(import_, f"{what}_created", done.get("create", 0))
+            setattr(import_, f"{what}_updated", done.get("update", 0))
+            setattr(import_, f"{what}_unchanged", changeset.counts[what]["unchanged"])
+        import_.applied_rows = import_.staged_rows
+        import_.finished_at = now()
+        session.flush()
+        return {**_result(import_, changeset), **origin.ended(session, import_, changeset)}
+
+    return ended
 
 
 def _result(import_: Import, changeset: Changeset) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """How an attempt ends: a value the task returns, or an exception that says the same.
 
-Returning None or a dict is `Done`. Raising an `Unavailable` is `Retry` (after its `retry_after`, if it has one), any
-other error family is `Fail` with its code, and an exception nobody foresaw is `Retry`.
+Returning None or a dict is `Done`. Raising an `Unavailable` is `Retry` (after its `retry_after`, if it has one), a
+`TooMany` is `Snooze` (until then), any other error family is `Fail` with its code, and an exception nobody foresaw is
+`Retry`.
 """
 
 import hashlib
@@ -10,9 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from services.core.errors import ShopOptiError, Unavailable
+from services.core.errors import ShopOptiError, TooMany, Unavailable
 
 MAX_BACKOFF = 3600.0
+LEAST_SNOOZE = 1.0  # seconds: who is told to come back at once comes back a little later
+USUAL_SNOOZE = 60.0  # where nobody says for how long
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,9 @@ def outcome_of(error: Exception) -> Outcome:
     """What an exception that left a task means."""
     if isinstance(error, Unavailable):
         return Retry(error.code, error.detail, after=error.retry_after)
+    if isinstance(error, TooMany):
+        wait = USUAL_SNOOZE if error.retry_after is None else error.retry_after
+        return Snooze(max(wait, LEAST_SNOOZE), error.code)
     if isinstance(error, ShopOptiError):
         return Fail(error.code, error.detail)
     return Retry("unexpected", _told(error), fingerprint=fingerprint(error))

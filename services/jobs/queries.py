@@ -1,7 +1,7 @@
 """Reading the ledger: one job, lists, timelines, and why a job is not running yet."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -161,10 +161,13 @@ def why_waiting(session: Session, job: Job) -> Waiting | None:
 
 def _why_scheduled(job: Job) -> Waiting:
     code = "due_later" if job.reason == "scheduled" else job.reason
+    at = f"{job.run_at.astimezone(UTC):%H:%M} UTC"
     words = {
         "due_later": "It is to run later.",
         "unknown_kind": "No worker of this release knows jobs of its kind; it is tried again every minute.",
         "retry": f"Attempt {job.attempt} of {job.max_attempts} failed ({job.error_code}); it will be tried again.",
+        "supplier_quota": f"The supplier's quota is spent; there will be room again at about {at}.",
+        "supplier_down": f"The supplier is down and left alone; it goes on as soon as it answers, or is asked at {at}.",
     }
     return Waiting(code, words.get(code, f"It was put off: {job.reason}."), job.run_at)
 

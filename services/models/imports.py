@@ -28,6 +28,7 @@ class Import(Base):
     merchant_id: Mapped[MerchantId]
     job_id: Mapped[UUID]  # no foreign key: the import is remembered longer than its job
     source: Mapped[str]
+    connection_id: Mapped[UUID | None]  # whose offers the drafts are made of, where they are not a file's
     currency: Mapped[str | None]  # of prices that name none
     url: Mapped[str | None]  # without user and password
     url_secret: Mapped[str | None]  # the whole of it, encrypted, where it has them

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 
 class Meter(Protocol):
@@ -41,11 +41,12 @@ class Connection:
     `base_url` is the operator's to set (a sandbox), never a merchant's: its address is not checked for being public.
     """
 
-    secrets: Mapping[str, str] = field(repr=False)  # the names are the adapter's `SECRETS`
+    secrets: Mapping[str, str] = field(repr=False)  # the names are the adapter's `SECRETS` and `OPTIONAL`
     base_url: str | None = None  # None: the supplier's own
     language: str = "en"  # ISO 639-1
     country: str = "ES"  # ISO 3166-1, where it is sold to
     currency: str = "EUR"  # ISO 4217; a supplier with one currency ignores it
+    deadline_seconds: float = 60.0  # of a call with a short answer, answer included
     meter: Meter = field(default_factory=Unmetered)
 
 
@@ -78,6 +79,16 @@ class Quota:
     endpoint: str
     limit: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What a walk over everything takes of the quotas, in calls by endpoint."""
+
+    steps: int | None  # about so many; None: what is known is read by its ids
+    step: Mapping[str, int]  # for each
+    begin: Mapping[str, int] = field(default_factory=dict)  # at the begin, and each time it is gone on with
+    products: int = 1  # a step reads so many, where it is by ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +188,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an order goes. Its parts are sent as they are; each supplier's limits are the caller's to keep."""
+    """Where an order goes. Its parts are sent as they are; each supplier's `ADDRESS` is the caller's to keep."""
 
     first_name: str
     last_name: str
@@ -193,6 +204,19 @@ class Address:
     company: str = ""
     vat_number: str = ""
     comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRules:
+    """What a supplier takes of an address; what it does not say is not limited. Fields are those of `Address`."""
+
+    needed: tuple[str, ...] = ()  # fields that may not be empty
+    longest: Mapping[str, int] = field(default_factory=dict)  # field → characters
+    line2: bool = True  # whether there is a second line
+    letters: Literal["any", "latin", "ascii"] = "any"
+    postcodes: bool = False  # whether they must have their country's form
+    phone: Literal["any", "digits", "split"] = "any"  # split: the national number's digits, beside `phone_country`
+    name_parts: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # country → length of each word of a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +341,12 @@ class Adapter(Protocol):
 
     NAME: str
     SECRETS: tuple[str, ...]
+    OPTIONAL: tuple[str, ...]  # secrets that may be left out
+    COUNTED_BY: tuple[str, ...]  # the secrets that name whose calls its quotas count; none: each connection's own
+    WALKS: Mapping[str, Walk]  # what "offers", "stock" and "prices" cost; without `stock_alone` "offers" is all
+    SANDBOX: str | None  # what the sandbox's address goes on with; None: it speaks for no such supplier
     CAPABILITIES: Capabilities
+    ADDRESS: AddressRules
 
     def who_am_i(self, connection: Connection, /) -> Identity:
         """Try the credentials, at no cost and without effect."""

@@ -16,11 +16,17 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVERS = {"postgres", "redis"}
 # Read by Flower itself, not named in the Procfile.
 OTHER_VARIABLES = {"FLOWER_BASIC_AUTH"}
+# Runs beside a stack on one machine, in an image of its own; what pretends to be a supplier is not deployed.
+ON_ONE_MACHINE = "sandbox"
 
 
 def procfile() -> dict[str, str]:
     lines = (ROOT / "Procfile").read_text().splitlines()
     return {name: command.strip() for name, _, command in (line.partition(":") for line in lines if line)}
+
+
+def deployed() -> dict[str, str]:
+    return {name: command for name, command in procfile().items() if name != ON_ONE_MACHINE}
 
 
 def fly() -> dict[str, Any]:
@@ -48,20 +54,21 @@ def test_import_has_processes_and_the_rest_threads() -> None:
 
 
 def test_fly_runs_the_procfile() -> None:
-    assert fly()["processes"] == {name: name for name in procfile()}
+    assert fly()["processes"] == {name: name for name in deployed()}
 
 
 def test_compose_runs_the_procfile() -> None:
     services = {name: service for name, service in compose()["services"].items() if name not in SERVERS}
     assert services.pop("migrate")["command"] == ["alembic", "upgrade", "head"]
-    assert {name: service["command"] for name, service in services.items()} == {name: [name] for name in procfile()}
+    assert services.pop(ON_ONE_MACHINE)["profiles"] == [ON_ONE_MACHINE]
+    assert {name: service["command"] for name, service in services.items()} == {name: [name] for name in deployed()}
 
 
 def test_every_fly_group_has_a_size_and_is_restarted() -> None:
     config = fly()
     sized = [group for vm in config["vm"] for group in vm["processes"]]
-    assert sorted(sized) == sorted(procfile())
-    assert sorted(config["restart"][0]["processes"]) == sorted(procfile())
+    assert sorted(sized) == sorted(deployed())
+    assert sorted(config["restart"][0]["processes"]) == sorted(deployed())
 
 
 def test_migrations_run_before_a_release() -> None:
@@ -115,6 +122,17 @@ def test_nobody_reaches_flower_without_a_password() -> None:
     assert flower["environment"]["FLOWER_BASIC_AUTH"] == "${FLOWER_BASIC_AUTH:?}"
     assert all(port.startswith("127.0.0.1:") for port in flower["ports"])
     assert "flower" not in fly()["http_service"]["processes"]
+
+
+def test_the_sandbox_runs_where_it_is_asked_for_and_is_in_no_other_image() -> None:
+    assert ON_ONE_MACHINE in procfile()
+    *others, sandbox, production = (ROOT / "Dockerfile").read_text().split("\nFROM ")
+    assert sandbox.startswith("base AS sandbox\n")
+    assert "COPY sandbox sandbox" in sandbox
+    assert not any("COPY sandbox" in stage or "COPY ." in stage for stage in (*others, production))
+    assert compose()["services"][ON_ONE_MACHINE]["build"]["target"] == ON_ONE_MACHINE
+    assert all(port.startswith("127.0.0.1:") for port in compose()["services"][ON_ONE_MACHINE]["ports"])
+    assert "SANDBOX" not in (ROOT / "fly.toml").read_text()
 
 
 def test_the_image_has_the_processes_and_no_servers() -> None:

@@ -16,7 +16,7 @@ import pytest
 from ops.guard import HOME_VARIABLE
 from ops.home import lock_home, read_env
 
-OURS = {"DATABASE_URL", "REDIS_URL", "JWT_SECRET", "ENCRYPTION_KEYS", "STORAGE_FOLDER", "RATE_LIMITS"}
+OURS = {"DATABASE_URL", "REDIS_URL", "JWT_SECRET", "ENCRYPTION_KEYS", "STORAGE_FOLDER", "RATE_LIMITS", "SANDBOX_URL"}
 
 
 @pytest.fixture
@@ -73,12 +73,14 @@ def test_up_starts_everything_and_an_interrupt_stops_it(home: Path) -> None:
     try:
         wait_ready(stack)
         env = read_env(home / "env")
-        assert set(env) == {"API_URL", "TOKEN", "MERCHANT_ID", "DATABASE_URL", "REDIS_URL", "FLOWER_URL"}
+        urls = {"API_URL", "DATABASE_URL", "REDIS_URL", "FLOWER_URL", "SANDBOX_URL"}
+        assert set(env) == {"TOKEN", "MERCHANT_ID", *urls}
         bearer = {"Authorization": f"Bearer {env['TOKEN']}"}
         merchants = httpx.get(f"{env['API_URL']}/api/v1/auth/me", headers=bearer).json()["merchants"]
         assert [merchant["id"] for merchant in merchants] == [env["MERCHANT_ID"]]
         assert httpx.get(f"{env['API_URL']}/ready").json()["ready"]
         assert httpx.get(f"{env['FLOWER_URL']}/healthcheck").is_success
+        assert httpx.get(f"{env['SANDBOX_URL']}/control/world").json()["options"]["products"] == 1000
         listening = [found.laddr.ip for process in left_behind(home) for found in process.net_connections()]
         assert set(listening) <= {"127.0.0.1", ()}
     finally:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from services.suppliers import aliexpress, bigbuy
+from services.suppliers import aliexpress, bigbuy, feed
 from services.suppliers.base import Address, Connection, OrderDraft, OrderLine
 from tests.suppliers.world import World
 
@@ -21,10 +21,12 @@ class Subject:
     prepare: Callable[[World], None]  # after a reset
     spoil: dict[str, str]  # a secret that is wrong
     truth: Callable[[World], Truth]
-    draft: Callable[[World, str], OrderDraft]
-    placed: Callable[[World, str], list[str]]  # ids of the orders with a reference, as they truly are
     reads: str  # the route that a walk's faults befall
-    creates: str  # the route that makes orders
+    draft: Callable[[World, str], OrderDraft] | None = None  # None, and the next two: it takes no orders
+    placed: Callable[[World, str], list[str]] | None = None  # ids of the orders with a reference, as they truly are
+    creates: str = ""  # the route that makes orders
+    several_pages: int = 45  # products that make more than one page
+    calls: int = 3  # of `reads` that go well before a fault
     soft: tuple[str, ...] = ()
     only: Callable[[World], Sequence[str]] | None = None
     key: str = "order_ref"  # what the truth names a variant by
@@ -98,6 +100,20 @@ def _aliexpress_placed(world: World, reference: str) -> list[str]:
     return [one["id"] for one in world.ask("GET", f"aliexpress/orders?out_order_id={reference}")]
 
 
+def _feed_prepare(world: World) -> None:
+    world.ask("PUT", "feed/limits", {"enforced": False})
+
+
+def _feed_connect(world: World, *, secrets: dict[str, str] | None = None, **more: Any) -> Connection:
+    (key,) = world.ask("GET", "feed/keys")
+    given = {"url": "catalogue.json", "header": f"X-Api-Key: {key}", **(secrets or {})}
+    return Connection(secrets=given, base_url=f"{world.url}/feed", **more)
+
+
+def _feed_truth(world: World) -> Truth:
+    return {one["sku"]: (Decimal(one["wholesale"]) / 100, one["stock"]) for one in world.ask("GET", "feed/products")}
+
+
 SUBJECTS = {
     "aliexpress": Subject(
         adapter=aliexpress,
@@ -126,5 +142,18 @@ SUBJECTS = {
         creates="order/create*",
         soft=("code", "embedded", "inverted"),
         drift_fields=(("id",), ("sku",), ("wholesalePrice",), ("stocks",), ("name",)),
+    ),
+    "feed": Subject(
+        adapter=feed,
+        connect=_feed_connect,
+        prepare=_feed_prepare,
+        spoil={"header": "X-Api-Key: wrong"},
+        truth=_feed_truth,
+        reads="catalogue.json",
+        several_pages=700,
+        calls=0,
+        soft=("page", "object"),
+        key="sku",
+        drift_fields=(("cost",), ("quantity",), ("title",), ("item_group_id",)),
     ),
 }

@@ -36,6 +36,11 @@ def world(sandbox):
     return sandbox
 
 
+ordering = pytest.mark.parametrize(
+    "subject", sorted(name for name, one in SUBJECTS.items() if one.adapter.CAPABILITIES.orders), indirect=True
+)
+
+
 @pytest.fixture(params=sorted(SUBJECTS))
 def subject(request, world):
     found = SUBJECTS[request.param]
@@ -67,7 +72,8 @@ def known(subject, pages):
 
 
 def test_every_adapter_is_found_and_tested():
-    assert {name for name, found in adapters().items() if found.CAPABILITIES.orders} == set(SUBJECTS)
+    whole = (name for name, one in adapters().items() if one.CAPABILITIES.orders or one.CAPABILITIES.lists_catalogue)
+    assert set(whole) == set(SUBJECTS)
     with pytest.raises(NoSuchSupplier):
         adapter("../bigbuy")
 
@@ -126,10 +132,13 @@ def test_stock_and_prices_alone_agree(subject, world, connection):
 
 
 @pytest.mark.parametrize("name", ["offers", "stock", "prices"])
-def test_a_walk_can_be_left_and_gone_on_with_after_every_page(subject, world, connection, name):
+def test_a_walk_can_be_left_and_gone_on_with_after_every_page(subject, world, name):
     def key(item):
         return getattr(item, "variant_id", None) or item.id
 
+    world.reset(products=subject.several_pages)
+    subject.prepare(world)
+    connection = subject.connect(world)
     whole = {key(item): item for page in walk(subject, world, connection, name) for item in page.items}
     seen, cursor, pages = {}, None, 0
     while True:
@@ -175,7 +184,7 @@ def test_a_fault_while_reading(subject, world, connection, name, fault):
     if name == "stock":
         levels = {one.variant_id: one for page in walk(subject, world, connection, name) for one in page.items}
     pages, caught = [], None
-    with world.fault(kind, route=subject.reads, skip=0 if error is None else 3, **more):
+    with world.fault(kind, route=subject.reads, skip=0 if error is None else subject.calls, **more):
         try:
             for page in walk(subject, world, connection, name):
                 pages.append(page)
@@ -254,6 +263,7 @@ def recovered(subject, world, connection, draft):
     return [order.id for order in subject.adapter.place_order(connection, draft).orders]
 
 
+@ordering
 def test_an_order_is_placed_once(subject, world, connection, reference):
     draft = subject.draft(world, reference)
     quote = subject.adapter.check_order(connection, draft)
@@ -277,6 +287,7 @@ def test_an_order_is_placed_once(subject, world, connection, reference):
     assert len(subject.placed(world, reference)) == len(placed.orders)
 
 
+@ordering
 def test_a_dearer_order_than_wanted_is_not_placed(subject, world, connection, reference):
     draft = subject.draft(world, reference)
     total = subject.adapter.check_order(connection, draft).total
@@ -304,6 +315,7 @@ LOSING = [
 ]
 
 
+@ordering
 @pytest.mark.parametrize("fault", LOSING, ids=lambda fault: "-".join([fault[0], *fault[1]]))
 def test_an_order_whose_answer_is_lost_is_placed_once(subject, world, connection, reference, fault):
     kind, more = fault
@@ -317,6 +329,7 @@ def test_an_order_whose_answer_is_lost_is_placed_once(subject, world, connection
     assert len(subject.placed(world, reference)) == 1
 
 
+@ordering
 @pytest.mark.parametrize("fault", [("quota", WaitUntil), ("revoked", ReconnectNeeded)])
 def test_a_refusal_at_the_door_places_nothing(subject, world, connection, reference, fault):
     kind, error = fault
@@ -326,12 +339,14 @@ def test_a_refusal_at_the_door_places_nothing(subject, world, connection, refere
     assert subject.placed(world, reference) == []
 
 
+@ordering
 def test_a_slow_answer_is_an_answer(subject, world, connection, reference):
     with world.fault("latency", route=subject.creates, seconds=0.5):
         placed = subject.adapter.place_order(connection, subject.draft(world, reference))
     assert [order.id for order in placed.orders] == subject.placed(world, reference)
 
 
+@ordering
 def test_too_many_and_unknown_pieces_are_refused(subject, world, connection, reference):
     draft = subject.draft(world, reference)
     (line,) = draft.lines
@@ -341,6 +356,7 @@ def test_too_many_and_unknown_pieces_are_refused(subject, world, connection, ref
     assert subject.placed(world, reference) == []
 
 
+@ordering
 def test_an_order_goes_its_way(subject, world, connection, reference):
     (order,) = subject.adapter.place_order(connection, subject.draft(world, reference)).orders
     settled(subject, world)

@@ -18,11 +18,14 @@ from services.suppliers.aliexpress.orders import (
     tracking,
 )
 from services.suppliers.aliexpress.products import PRODUCT, offers, prices, stock
-from services.suppliers.base import Capabilities, Connection, Identity, Quota
+from services.suppliers.base import AddressRules, Capabilities, Connection, Identity, Quota, Walk
 from services.suppliers.errors import Retry
 
 NAME = "aliexpress"
 SECRETS: tuple[str, ...] = ("app_key", "app_secret", "access_token")
+OPTIONAL: tuple[str, ...] = ("refresh_token",)  # with it the access token is renewed before it expires
+COUNTED_BY: tuple[str, ...] = ("app_key", "app_secret")
+SANDBOX = "/aliexpress"
 CAPABILITIES = Capabilities(
     lists_catalogue=False,
     reads_by_id=True,
@@ -33,12 +36,25 @@ CAPABILITIES = Capabilities(
     resend_seconds=24 * 3600,
     settle_seconds=10,
 )
+ADDRESS = AddressRules(
+    needed=("line", "town", "province", "country", "phone"),
+    letters="ascii",
+    postcodes=True,
+    phone="split",
+    name_parts={"US": (2, 32)},
+)
 FEEDS = "aliexpress.ds.feedname.get"
+WALKS = {"offers": Walk(None, {PRODUCT: 1})}
 
 __all__ = [
+    "ADDRESS",
     "CAPABILITIES",
+    "COUNTED_BY",
     "NAME",
+    "OPTIONAL",
+    "SANDBOX",
     "SECRETS",
+    "WALKS",
     "check_order",
     "find_by_reference",
     "offers",

@@ -44,7 +44,7 @@ def sent(connection: Connection, method: str, parameters: Mapping[str, str], *, 
         asked["session"] = connection.secrets["access_token"]
     asked = {name: value for name, value in asked.items() if value}
     asked["sign"] = signature(asked, connection.secrets["app_secret"])
-    return _post(f"{_host(connection)}/sync", asked)
+    return _post(connection, "/sync", asked)
 
 
 def system(connection: Connection, path: str, parameters: Mapping[str, str]) -> Reply:
@@ -52,7 +52,7 @@ def system(connection: Connection, path: str, parameters: Mapping[str, str]) -> 
     connection.meter.take([path])
     asked = {name: value for name, value in {**_system(connection), **parameters}.items() if value}
     asked["sign"] = signature(asked, connection.secrets["app_secret"], path=path)
-    return _post(f"{_host(connection)}/rest{path}", asked)
+    return _post(connection, f"/rest{path}", asked)
 
 
 def _system(connection: Connection) -> dict[str, str]:
@@ -63,15 +63,12 @@ def _system(connection: Connection) -> dict[str, str]:
     }
 
 
-def _post(url: str, form: Mapping[str, str]) -> Reply:
+def _post(connection: Connection, path: str, form: Mapping[str, str]) -> Reply:
     content = urlencode(form, encoding="utf-8", errors="replace").encode("ascii")
     return call(
         "POST",
-        url,
+        f"{(connection.base_url or HOST).rstrip('/')}{path}",
         headers={"Content-Type": "application/x-www-form-urlencoded;charset=UTF-8"},
         content=content,
+        deadline_seconds=connection.deadline_seconds,
     )
-
-
-def _host(connection: Connection) -> str:
-    return (connection.base_url or HOST).rstrip("/")

@@ -9,11 +9,13 @@ from services.suppliers.aliexpress_affiliate.products import (
     DETAIL,
     HOT,
     LINKS,
+    MOST,
     QUERY,
     categories,
     offers,
 )
 from services.suppliers.base import (
+    AddressRules,
     Capabilities,
     Connection,
     Identity,
@@ -27,11 +29,15 @@ from services.suppliers.base import (
     Quote,
     StockLevel,
     Tracking,
+    Walk,
 )
 from services.suppliers.errors import NotOffered
 
 NAME = "aliexpress_affiliate"
 SECRETS: tuple[str, ...] = ("app_key", "app_secret", "tracking_id")
+OPTIONAL: tuple[str, ...] = ()
+COUNTED_BY: tuple[str, ...] = ("app_key", "app_secret")
+SANDBOX = "/aliexpress"
 CAPABILITIES = Capabilities(
     lists_catalogue=False,
     reads_by_id=True,
@@ -42,11 +48,18 @@ CAPABILITIES = Capabilities(
     resend_seconds=0,
     settle_seconds=0,
 )
+WALKS = {"offers": Walk(None, {DETAIL: 1}, products=MOST)}
+ADDRESS = AddressRules()  # nothing is ordered here
 
 __all__ = [
+    "ADDRESS",
     "CAPABILITIES",
+    "COUNTED_BY",
     "NAME",
+    "OPTIONAL",
+    "SANDBOX",
     "SECRETS",
+    "WALKS",
     "check_order",
     "find_by_reference",
     "offers",

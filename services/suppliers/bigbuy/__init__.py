@@ -3,14 +3,17 @@
 Source of the protocol: BigBuy's API guide and reference, and the behaviour recorded by pybigbuy 3.25.
 """
 
-from services.suppliers.base import Capabilities, Connection, Identity, Money, Quota
+from services.suppliers.base import AddressRules, Capabilities, Connection, Identity, Money, Quota
 from services.suppliers.bigbuy.calls import QUOTAS, get
-from services.suppliers.bigbuy.catalogue import CURRENCY, offers, prices, stock
+from services.suppliers.bigbuy.catalogue import CURRENCY, WALKS, offers, prices, stock
 from services.suppliers.bigbuy.orders import check_order, find_by_reference, order_status, place_order, tracking
 from services.suppliers.wire import Unreadable, number_of
 
 NAME = "bigbuy"
 SECRETS: tuple[str, ...] = ("api_key",)
+OPTIONAL: tuple[str, ...] = ()
+COUNTED_BY: tuple[str, ...] = ("api_key",)
+SANDBOX = "/bigbuy"
 CAPABILITIES = Capabilities(
     lists_catalogue=True,
     reads_by_id=False,
@@ -21,11 +24,23 @@ CAPABILITIES = Capabilities(
     resend_seconds=0,
     settle_seconds=10,
 )
+ADDRESS = AddressRules(
+    needed=("first_name", "last_name", "line", "town", "postcode", "country", "phone", "email"),
+    longest={"first_name": 70, "last_name": 70, "line": 70, "town": 70, "company": 70},
+    line2=False,
+    letters="latin",
+    postcodes=True,
+)
 
 __all__ = [
+    "ADDRESS",
     "CAPABILITIES",
+    "COUNTED_BY",
     "NAME",
+    "OPTIONAL",
+    "SANDBOX",
     "SECRETS",
+    "WALKS",
     "check_order",
     "find_by_reference",
     "offers",

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from services.core.clock import now
@@ -127,13 +128,24 @@ def classified(said: Said, *, about: tuple[str, ...] = ()) -> SupplierError:
 
 
 def reset(headers: Mapping[str, str]) -> datetime | None:
-    """When a quota is whole again: `X-RateLimit-Reset`, epoch seconds; within a day, a second from now at least."""
+    """When a quota is whole again: `X-RateLimit-Reset`, epoch seconds; within a day, a second from now at least.
+
+    BigBuy's clock need not be ours: what counts is how long after the answer's own `Date` it is.
+    """
     value = headers.get("x-ratelimit-reset", "")
     if not value.isdigit() or len(value) > 12:
         return None
-    latest = now() + LONGEST_WAIT
-    moment = datetime.fromtimestamp(min(int(value), latest.timestamp()), UTC)
-    return min(max(moment, now() + timedelta(seconds=1)), latest)
+    at = now()
+    left = int(value) - (_date(headers) or at).timestamp()
+    return at + timedelta(seconds=min(max(left, 1.0), LONGEST_WAIT.total_seconds()))
+
+
+def _date(headers: Mapping[str, str]) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(headers.get("date", ""))
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def is_refusal(said: Said) -> bool:

@@ -78,7 +78,8 @@ def get(
     """
     if not taken:
         connection.meter.take([endpoint])
-    reply = call("GET", _url(connection, endpoint + suffix, query), headers=_headers(connection))
+    url = _url(connection, endpoint + suffix, query)
+    reply = call("GET", url, headers=_headers(connection), deadline_seconds=connection.deadline_seconds)
     _learn(connection, endpoint, reply.status, reply.headers)
     if said := refusal(reply):
         raise classified(said)
@@ -90,7 +91,8 @@ def post(connection: Connection, endpoint: str, body: Mapping[str, Any]) -> Repl
     connection.meter.take([endpoint])
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     headers = {**_headers(connection), "Content-Type": "application/json"}
-    reply = call("POST", _url(connection, endpoint, None), headers=headers, content=content)
+    url = _url(connection, endpoint, None)
+    reply = call("POST", url, headers=headers, content=content, deadline_seconds=connection.deadline_seconds)
     _learn(connection, endpoint, reply.status, reply.headers)
     return reply
 

@@ -6,6 +6,7 @@ first is made, and the cursor holds the categories that are done.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from services.suppliers.base import (
     PriceLevel,
     Problem,
     StockLevel,
+    Walk,
 )
 from services.suppliers.bigbuy import spool as kept
 from services.suppliers.bigbuy.answers import unreadable
@@ -50,6 +52,13 @@ _STOCK = ("catalog/productsstockbyhandlingdays", "catalog/productsvariationsstoc
 _ROOTS = "catalog/taxonomies"
 _NAMES = ("catalog/taxonomies", "catalog/manufacturers", "catalog/attributegroups")
 _PRICES = ("catalog/productprices", "catalog/productvariationprices")
+# Its first-level categories are about as many; the quotas decide, and there is nothing to be had for less.
+_CATEGORIES = 20
+WALKS = {
+    "offers": Walk(_CATEGORIES, Counter(endpoint for endpoint, *_ in _LISTS), Counter((_ROOTS, *_NAMES))),
+    "stock": Walk(_CATEGORIES, Counter(_STOCK), Counter((_ROOTS,))),
+    "prices": Walk(_CATEGORIES, Counter(_PRICES), Counter((_ROOTS,))),
+}
 
 
 def offers(

@@ -1,26 +1,21 @@
-"""A root category's lists, joined on disk: SQLite keeps them in a file of its own that goes with the connection.
-
-Memory stays that of SQLite's cache, however long the lists are. A record that comes twice counts once, the last time.
-"""
+"""A root category's lists, joined on disk. A record that comes twice counts once, the last time."""
 
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from services.suppliers.base import StockTier
 from services.suppliers.bigbuy.calls import drifted
+from services.suppliers.scratch import scratch
 from services.suppliers.wire import count_of, dicts, id_of, number_of, positive, text_of
 
 Row = tuple[Any, ...]
 
 _SCHEMA = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
-PRAGMA cache_size = -16000;
 CREATE TABLE products (id INTEGER PRIMARY KEY, sku TEXT, barcode TEXT, manufacturer INTEGER, taxonomy INTEGER,
                        cost TEXT, list_price TEXT, recommended TEXT, weight TEXT, active INTEGER, varies INTEGER);
 CREATE TABLE texts (id INTEGER PRIMARY KEY, name TEXT, description TEXT);
@@ -108,9 +103,7 @@ class Spool:
 @contextmanager
 def spool() -> Iterator[Spool]:
     """An empty one, gone at the end."""
-    with closing(sqlite3.connect("", isolation_level=None)) as database:  # "": a file that only SQLite knows
-        database.executescript(_SCHEMA)
-        database.execute("BEGIN")
+    with scratch(_SCHEMA) as database:
         yield Spool(database)
 
 

@@ -1,0 +1,153 @@
+"""What becomes of orders at suppliers: states, parcels, what wants somebody, what is sent back, what is pushed."""
+
+import hashlib
+import hmac
+import json
+
+import pytest
+from sqlalchemy import select
+
+from services.core.db import transaction
+from services.models import Job
+from tests import inline
+from tests.conftest import headers_for
+from tests.orders.selling import Shop
+
+DAY = 86_400
+
+
+@pytest.fixture(params=["aliexpress", "bigbuy"])
+def shop(request, world):
+    return Shop(world, supplier=request.param)
+
+
+def due(shop):
+    """Time enough has passed that everything is to be asked after."""
+    shop.rows("UPDATE supplier_orders SET check_at = now() WHERE check_at IS NOT NULL RETURNING id")
+
+
+def follow(shop):
+    """One round, and the jobs it set going."""
+    with transaction(merchant_id=shop.merchant) as session:
+        from services.jobs import enqueue
+        from services.orders.jobs import FollowOrders
+
+        job_id, _ = enqueue(session, FollowOrders(), merchant_id=shop.merchant)
+    ended = inline.work(job_id)
+    assert ended["state"] == "succeeded", ended
+    for id_ in active(shop, "follow_supplier_orders"):
+        assert inline.work(id_)["state"] == "succeeded"
+    return ended["result"]
+
+
+def active(shop, kind):
+    with transaction(merchant_id=shop.merchant) as session:
+        mine = select(Job.id).where(Job.merchant_id == shop.merchant, Job.kind == kind, Job.ended_at.is_(None))
+        return list(session.scalars(mine))
+
+
+def test_states_and_parcels_are_followed_to_the_door(shop, client):
+    client.headers.update(headers_for(shop.merchant))
+    order_id = shop.order(1)
+    shop.fulfil(order_id)
+    seen = [shop.state(order_id)]
+    while seen[-1] != "delivered" and len(seen) < 4:
+        shop.world.ask("POST", "clock/advance", {"seconds": DAY})
+        due(shop)
+        follow(shop)
+        if shop.state(order_id) != seen[-1]:
+            seen.append(shop.state(order_id))
+    assert seen == ["placed", "shipped", "delivered"]
+    told = client.get(f"/api/v1/orders/{order_id}/tracking").json()
+    (one,) = told["supplier_orders"]
+    (parcel,) = one["parcels"]
+    assert (told["state"], one["state"], told["parcels"], told["under_way"]) == ("delivered", "delivered", 1, [])
+    assert parcel["number"]
+    assert parcel["carrier"]
+    assert told["shipped_at"] <= told["delivered_at"]
+    kinds = [row["kind"] for row in shop.rows("SELECT kind FROM order_events WHERE order_id = :id", id=order_id)]
+    assert kinds.count("parcel_found") == 1
+    assert kinds.count("supplier_order_moved") >= 2
+    assert shop.rows("SELECT id FROM supplier_orders WHERE check_at IS NOT NULL") == []  # its story is over
+    assert shop.waiting(order_id) == []
+
+
+def test_what_grows_old_is_put_before_somebody_and_taken_away_again(shop):
+    order_id = shop.order(1)
+    shop.fulfil(order_id)
+    shop.rows("UPDATE supplier_orders SET created_at = now() - interval '8 days' RETURNING id")
+    follow(shop)
+    assert shop.waiting(order_id) == ["no_tracking"]
+    for _ in range(20):
+        shop.world.ask("POST", "clock/advance", {"seconds": DAY})
+        due(shop)
+        follow(shop)
+        if shop.state(order_id) == "shipped":
+            break
+    assert shop.waiting(order_id) == []
+    shop.rows("UPDATE parcels SET last_change = now() - interval '49 hours' RETURNING id")
+    follow(shop)
+    assert shop.waiting(order_id) == ["no_movement"]
+
+
+def test_what_was_left_lying_is_taken_up_by_the_next_round(shop):
+    order_id = shop.order(1)
+    job_id = shop.ask(order_id)
+    with shop.world.fault("lost", route="*create*", count=1):
+        inline.work(job_id)
+    shop.rows("UPDATE jobs SET state = 'cancelled', ended_at = now() WHERE id = :id RETURNING id", id=job_id)
+    shop.rows("UPDATE intents SET updated_at = now() - interval '1 hour' RETURNING id")
+    assert follow(shop)["taken_up"] == 1
+    assert follow(shop)["taken_up"] == 0  # a job is at it
+    (taken_up,) = active(shop, "process_order_fulfillment")
+    shop.later()
+    shop.work(taken_up)
+    assert (shop.state(order_id), len(shop.bought())) == ("placed", 1)
+
+
+def test_lines_are_sent_back_once_within_the_window(shop, client):
+    client.headers.update(headers_for(shop.merchant))
+    order_id = shop.order(2)
+    line = str(shop.rows("SELECT id FROM order_lines WHERE order_id = :id", id=order_id)[0]["id"])
+    body = {"lines": [{"line_id": line, "quantity": 1, "reason": "too small"}]}
+    assert client.post(f"/api/v1/orders/{order_id}/return", json=body).json()["code"] == "nothing_to_return"
+    shop.fulfil(order_id)
+    made = client.post(f"/api/v1/orders/{order_id}/return", json=body, headers={"Idempotency-Key": f"r-{order_id}"})
+    assert made.status_code == 201, made.text
+    again = client.post(f"/api/v1/orders/{order_id}/return", json=body, headers={"Idempotency-Key": f"r-{order_id}"})
+    assert again.json() == made.json()
+    body["lines"][0]["quantity"] = 2
+    refused = client.post(f"/api/v1/orders/{order_id}/return", json=body)
+    assert (refused.status_code, refused.json()["param"]) == (422, "lines.0.quantity")
+    where = f"/api/v1/orders/{order_id}/returns/{made.json()['id']}"
+    assert client.patch(where, json={"state": "refunded"}).json()["code"] == "return_move_not_allowed"
+    assert client.patch(where, json={"state": "approved"}).json()["state"] == "approved"
+    assert client.patch(where, json={"state": "rejected"}).json()["state"] == "rejected"
+    assert client.post(f"/api/v1/orders/{order_id}/return", json=body).status_code == 201  # all of it may come again
+    shop.rows("UPDATE supplier_orders SET state = 'delivered', state_at = now() - interval '31 days' RETURNING id")
+    late = client.post(f"/api/v1/orders/{order_id}/return", json=body)
+    assert (late.status_code, late.json()["code"]) == (409, "return_window_over")
+
+
+def test_a_push_is_a_hint_that_is_read_again(world, anonymous):
+    shop = Shop(world, supplier="aliexpress")
+    order_id = shop.order(1)
+    shop.fulfil(order_id)
+    (known,) = shop.rows("SELECT id FROM supplier_orders")
+    where = f"/push/aliexpress/{shop.merchant}/{shop.connection_id}"
+
+    def push(id_, *, secret=b"helloworld", status="OrderShipped", to=where):
+        body = json.dumps({"message_type": 53, "data": {"orderId": int(id_), "orderStatus": status}}).encode()
+        signed = hmac.new(secret, b"12345678" + body, hashlib.sha256).hexdigest()
+        return anonymous.post(to, content=body, headers={"Authorization": signed})
+
+    assert anonymous.get(where).status_code == 200
+    assert push(known["id"], secret=b"wrong").status_code == 401
+    assert push(known["id"], to=where.replace(str(shop.merchant), str(shop.connection_id))).status_code == 404
+    assert active(shop, "check_supplier_order") == []
+    assert push("999").status_code == 200  # nobody's here
+    assert push(known["id"]).status_code == 200
+    assert push(known["id"]).status_code == 200
+    (job_id,) = active(shop, "check_supplier_order")  # however often it is told
+    assert inline.work(job_id)["state"] == "succeeded"
+    assert shop.state(order_id) == "placed"  # it lied: AliExpress has not shipped it

@@ -1,0 +1,291 @@
+"""Syncs with the sandbox: what is stored is what it truly has, and the catalogue follows by plans."""
+
+import random
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import text
+
+from services.core.db import transaction
+from services.imports import staging
+from services.jobs.control import cancel_job, retry_job
+from services.models import Connection, SyncRun
+from services.sourcing import drafts, linked, sync
+from services.sourcing.jobs import SyncSupplierProducts, SyncSupplierStock
+from services.sourcing.rules import Rules, kept
+from services.suppliers import registry
+from services.suppliers.base import Capabilities, Page, Problem
+from tests import inline
+from tests.conftest import make_merchant
+from tests.imports.importing import catalogue, make_source, run_feed, staged
+from tests.imports.test_crashes import Doomed, Killed
+from tests.sourcing.connecting import connected
+from tests.sourcing.syncing import (
+    begin,
+    links_of,
+    offers_of,
+    runs_of,
+    stored,
+    sync_products,
+    sync_stock,
+    truth,
+    unguarded,
+)
+
+
+def a_sku(world, **like):
+    """One that is sold, of a product without variations."""
+    return next(
+        one for one in world.ask("GET", "bigbuy/products")
+        if one["active"] and one["stock"] > 5 and one["sku"] == one["product"]
+    )  # fmt: skip
+
+
+def set_rules(merchant, connection, **said):
+    with transaction(merchant_id=merchant) as session:
+        session.get_one(Connection, connection).rules = kept(Rules.model_validate(said))
+
+
+def written(merchant):
+    """Which version of each row of offers is there: a row that is written again has another."""
+    with transaction(merchant_id=merchant) as session:
+        return {
+            (table, *row)
+            for table in ("offers", "offer_variants", "offer_links")
+            for row in session.execute(text(f"SELECT ctid::text, xmin::text FROM {table}"))
+        }
+
+
+def test_everything_a_supplier_offers_becomes_products_once(world, merchant, connection):
+    ended = sync_products(merchant, connection)
+    assert ended["state"] == "succeeded", ended
+    assert stored(merchant, connection) == truth(world)
+    active = {one["product"] for one in world.ask("GET", "bigbuy/products") if one["active"]}
+    products = catalogue(merchant, "bigbuy")
+    assert len(products) == len(active)
+    variants = {key: one for product in products.values() for key, one in product["variants"].items()}
+    assert all(one["cost"] is not None and one["price"] >= one["cost"] for one in variants.values())
+    links = links_of(merchant, connection)
+    assert set(links) == set(variants)
+    assert {link.how for link in links.values()} == {"made"}
+    assert ended["result"]["changeset_state"] == "applied"
+    (run,) = runs_of(merchant, connection)
+    assert (run.state, run.walked_at is not None, run.items) == (
+        "succeeded",
+        True,
+        len(offers_of(merchant, connection)),
+    )
+
+    before = written(merchant)
+    again = sync_products(merchant, connection)
+    assert again["result"]["applied"] == 0
+    assert written(merchant) == before  # what is said again is not written again
+    assert staged(merchant) == 0
+
+
+def test_stock_alone_follows_what_changed(world, merchant, connection):
+    sync_products(merchant, connection)
+    one = a_sku(world)
+    world.ask("PUT", f"bigbuy/products/{one['sku']}", {"stock": 7777})
+    ended = sync_stock(merchant, connection)
+    assert ended["state"] == "succeeded", ended
+    assert stored(merchant, connection) == truth(world)
+    assert ended["result"]["stock_changed"] == 1
+    found = [
+        v for p in catalogue(merchant, "bigbuy").values() for v in p["variants"].values() if v["sku"] == one["sku"]
+    ]
+    assert [variant["stock"] for variant in found] == [7777]
+    unchanged = sync_stock(merchant, connection)
+    assert unchanged["result"]["outcome"] == "unchanged"
+    assert runs_of(merchant, connection)[-1].import_id is None
+
+
+def test_a_price_that_changes_alone_comes_with_the_stock(world, merchant, connection):
+    sync_products(merchant, connection)
+    one = a_sku(world)
+    world.ask("PUT", f"bigbuy/products/{one['sku']}", {"price": one["wholesale"] + 100})
+    assert sync_stock(merchant, connection, prices=False)["result"].get("price_changed") is None
+    sync_stock(merchant, connection)
+    assert stored(merchant, connection) == truth(world)
+
+
+def test_what_is_no_longer_offered_is_gone_and_comes_back(world, merchant, connection):
+    make_source(merchant, "bigbuy", missing="unpublish")
+    sync_products(merchant, connection)
+    one = a_sku(world)
+    world.ask("PUT", f"bigbuy/products/{one['sku']}", {"gone": True})
+    ended = sync_products(merchant, connection)
+    assert ended["result"]["offers_gone"] == 1
+    (gone,) = [offer for offer in offers_of(merchant, connection) if offer.gone_at is not None]
+    assert catalogue(merchant, "bigbuy")[gone.id]["status"] == "draft"
+    world.ask("PUT", f"bigbuy/products/{one['sku']}", {"gone": False})
+    sync_products(merchant, connection)
+    assert all(offer.gone_at is None for offer in offers_of(merchant, connection))
+    assert catalogue(merchant, "bigbuy")[gone.id]["status"] == "active"
+
+
+def test_most_of_it_gone_at_once_is_not_believed(world, merchant, connection):
+    sync_products(merchant, connection)
+    before, products = stored(merchant, connection), catalogue(merchant, "bigbuy")
+    for sku in {one["product"] for one in world.ask("GET", "bigbuy/products")[:120]}:
+        world.ask("PUT", f"bigbuy/products/{sku}", {"gone": True})
+    ended = sync_products(merchant, connection)
+    assert (ended["state"], ended["error_code"]) == ("failed", "offers_vanished")
+    assert set(stored(merchant, connection)) == set(before)
+    assert catalogue(merchant, "bigbuy") == products
+    accepted = sync_products(merchant, connection, accept_gone=True)
+    assert accepted["state"] == "succeeded"
+    assert set(stored(merchant, connection)) == set(truth(world))
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ({"kind": "html"}, "supplier_unavailable"),
+        ({"kind": "empty"}, "supplier_unavailable"),
+        ({"kind": "malformed"}, "supplier_unavailable"),
+        ({"kind": "revoked"}, "supplier_reconnect_needed"),
+    ],
+)
+def test_a_supplier_that_answers_nonsense_changes_nothing(world, merchant, connection, fault, code):
+    sync_products(merchant, connection)
+    before, products = written(merchant), catalogue(merchant, "bigbuy")
+    with world.fault(**fault, supplier="bigbuy", route="catalog/*"):
+        ended = sync_products(merchant, connection)
+    run = runs_of(merchant, connection)[-1]
+    assert run.error_code == code, (run.error_code, run.error)
+    assert ended["state"] == ("failed" if code == "supplier_reconnect_needed" else "scheduled"), ended
+    assert written(merchant) == before
+    assert catalogue(merchant, "bigbuy") == products
+
+
+def test_an_item_that_cannot_be_read_is_neither_gone_nor_sold_out(world, merchant, connection):
+    sync_products(merchant, connection)
+    before = stored(merchant, connection)
+    with world.fault("drift", supplier="bigbuy", route="catalog/products", fields=["sku"], share=0.1, count=1):
+        ended = sync_products(merchant, connection)
+    run = runs_of(merchant, connection)[-1]
+    assert ended["state"] == "succeeded", ended
+    assert run.problems
+    assert run.counts["problem_codes"] == {"product_unreadable": run.problems}
+    assert stored(merchant, connection) == before
+
+
+def test_killed_at_every_step_it_comes_to_the_same_end(world, monkeypatch):
+    for module, name in ((sync, "BATCH_ITEMS"), (drafts, "OFFERS"), (linked, "LINKS")):
+        monkeypatch.setattr(module, name, 16)
+    monkeypatch.setattr(staging, "BATCH_ROWS", 25)
+
+    def prepared():
+        merchant = make_merchant()
+        run_feed(merchant, "SKU,Title,Price\n" + "\n".join(f"{sku},By hand {sku},1.00" for sku in own))
+        connection = connected(world, merchant).id
+        unguarded(merchant, "bigbuy")
+        return merchant, connection
+
+    own = sorted(truth(world))[:6]
+    merchant, connection = prepared()
+    runs = []
+    job = begin(merchant, SyncSupplierProducts(connection_id=connection))
+    ended = inline.work(job, make_run=lambda claim: runs.append(Doomed(claim)) or runs[-1])
+    assert ended["state"] == "succeeded", ended
+    expected = catalogue(merchant, "bigbuy"), catalogue(merchant), stored(merchant, connection)
+    steps = runs[0].steps
+    for step in sorted(random.Random(1).sample(range(1, steps + 1), 12)):
+        merchant, connection = prepared()
+        job = begin(merchant, SyncSupplierProducts(connection_id=connection))
+        with pytest.raises(Killed):
+            inline.work(job, make_run=lambda claim, at=step: Doomed(claim, fatal_step=at))
+        inline.lose(job)
+        again = inline.work(job)
+        assert again["state"] == "succeeded", (step, again)
+        found = catalogue(merchant, "bigbuy"), catalogue(merchant), stored(merchant, connection)
+        assert found == expected, step
+        assert [run.state for run in runs_of(merchant, connection)] == ["succeeded"]
+
+
+def test_one_sync_of_a_connection_at_a_time(world, merchant, connection):
+    first = begin(merchant, SyncSupplierProducts(connection_id=connection))
+    with pytest.raises(Killed):  # it stays `running`, as at work elsewhere
+        inline.work(first, make_run=lambda claim: Doomed(claim, fatal_step=4))
+    second = begin(merchant, SyncSupplierStock(connection_id=connection))
+    assert inline.work(second)["reason"] == "behind_another_sync"
+    inline.lose(first)
+    assert inline.work(first)["state"] == "succeeded"
+    assert inline.work(second)["state"] == "succeeded"
+    assert [run.kind for run in runs_of(merchant, connection)] == ["products", "stock"]
+
+
+def test_cancelled_between_pages_it_ends_there_and_can_be_begun_again(world, merchant, connection, monkeypatch):
+    monkeypatch.setattr(sync, "BATCH_ITEMS", 1)
+    job = begin(merchant, SyncSupplierProducts(connection_id=connection))
+
+    class Cancelled(Doomed):
+        def strike(self):
+            with transaction(merchant_id=merchant) as session:
+                cancel_job(session, job)
+            from services.jobs import Cancel
+
+            self.stop(Cancel())
+
+    ended = inline.work(job, make_run=lambda claim: Cancelled(claim, fatal_step=12))
+    assert ended["state"] == "cancelled"
+    (run,) = runs_of(merchant, connection)
+    assert (run.state, run.walked_at) == ("cancelled", None)
+    assert not catalogue(merchant, "bigbuy")
+    with transaction(merchant_id=merchant) as session:
+        retry_job(session, job)
+    assert inline.work(job)["state"] == "succeeded"
+    assert stored(merchant, connection) == truth(world)
+
+
+def test_a_plan_that_awaits_a_person_is_applied_from_the_offers(world, merchant, connection):
+    make_source(merchant, "bigbuy", apply="ask")
+    ended = sync_products(merchant, connection)
+    assert ended["result"]["changeset_state"] == "awaiting_approval"
+    assert not catalogue(merchant, "bigbuy")
+    with transaction(merchant_id=merchant) as session:
+        session.execute(text("DELETE FROM import_drafts"))  # as a crash of the database does
+        from services.catalog.changesets import approve, get_changeset
+
+        plan = get_changeset(session, ended["result"]["changeset_id"])
+        job = approve(session, plan.id, digest=plan.digest)
+    applied = inline.work(job)
+    assert applied["state"] == "succeeded", applied
+    assert len(catalogue(merchant, "bigbuy")) == applied["result"]["products"]["created"] > 0
+    assert links_of(merchant, connection)
+
+
+def test_offers_fill_variants_of_other_sources_that_have_their_sku(world, merchant, connection):
+    one = a_sku(world)
+    run_feed(merchant, f"SKU,Title,Price,Quantity\n{one['sku']},Mine,500.00,1\nother,Other,5.00,2\n")
+    unguarded(merchant, "bigbuy")
+    set_rules(merchant, connection, price={"base": "cost", "multiplier": "2"}, stock_buffer=2)
+    ended = sync_products(merchant, connection)
+    assert ended["result"]["linked"]["changeset_state"] == "applied", ended
+    mine = {v["sku"]: v for p in catalogue(merchant).values() for v in p["variants"].values()}
+    assert mine[one["sku"]]["stock"] == one["stock"] - 2
+    assert mine[one["sku"]]["price"] == Decimal(one["wholesale"]) / 50
+    assert mine["other"]["stock"] == 2
+    made = {v["sku"] for p in catalogue(merchant, "bigbuy").values() for v in p["variants"].values()}
+    assert one["sku"] not in made  # it is no product of its own beside the one it fills
+    assert {link.how for link in links_of(merchant, connection).values()} == {"sku", "made"}
+
+
+def test_a_supplier_without_a_list_is_asked_for_the_products_that_were_named(world, merchant):
+    world.ask("PUT", "aliexpress/limits", {"enforced": False})
+    connection = connected(world, merchant, "aliexpress", country="FR", language="fr").id
+    assert sync_products(merchant, connection)["state"] == "succeeded"  # nobody has named any
+    ids = sorted({str(one["product_id"]) for one in world.ask("GET", "aliexpress/products?count=9")})[:3]
+    named = sync_products(merchant, connection, only=[*ids, "9999999999999"])
+    assert named["state"] == "succeeded", named
+    assert [offer.id for offer in offers_of(merchant, connection)] == sorted(ids)
+    again = sync_stock(merchant, connection)
+    assert (again["state"], again["result"]["items"]) == ("succeeded", 3)
+
+
+def test_another_merchant_sees_none_of_it(world, merchant, other_merchant, connection):
+    sync_products(merchant, connection)
+    assert not offers_of(other_merchant, connection)
+    ended = sync_products(other_merchant, connection)
+    assert (ended["state"], ended["error_code"]) == ("failed", "connection_not_found")

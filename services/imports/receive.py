@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID
@@ -10,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.core.db import transaction
-from services.core.errors import Conflict, Invalid, TooLarge
+from services.core.errors import Conflict, Invalid, TooLarge, Unavailable
 from services.core.ids import new_id
 from services.core.settings import get_settings
 from services.formats.base import FeedRefused
@@ -112,7 +114,7 @@ def _has_mapping(merchant_id: UUID, source: str) -> bool:
 def store_upload(file: BinaryIO, *, merchant_id: UUID, filename: str | None, source: str | None = None) -> Stored:
     """Keep an uploaded file for a source, hashing it on the way. Raises FeedNotUsable, UploadTooLarge, StorageAway.
 
-    Call it outside any transaction. What is not taken into an import is to be given to `drop_upload`.
+    Call it outside any transaction, and what is done with it inside `unless_taken`.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -129,6 +131,28 @@ def store_upload(file: BinaryIO, *, merchant_id: UUID, filename: str | None, sou
 def drop_upload(stored: Stored, *, merchant_id: UUID) -> None:
     """Forget a file that no import has taken."""
     get_storage().delete(stored.key, merchant_id=merchant_id)
+
+
+class Upload:
+    """A stored file of which it is not yet known whether it is needed."""
+
+    taken = False  # set once a row of the transaction under way names it
+
+
+@contextmanager
+def unless_taken(stored: Stored | None, *, merchant_id: UUID) -> Iterator[Upload]:
+    """Forget the stored file at the end of the block, unless it was taken. Open the transaction inside."""
+    upload = Upload()
+    needed = False
+    try:
+        yield upload
+        needed = upload.taken
+    except Unavailable:
+        needed = upload.taken  # a commit whose answer was lost may have happened
+        raise
+    finally:
+        if stored is not None and not needed:
+            drop_upload(stored, merchant_id=merchant_id)
 
 
 def start_import(

@@ -16,9 +16,10 @@ from services.core.errors import Conflict, Invalid, TooLarge, Unavailable
 from services.core.ids import new_id
 from services.core.settings import get_settings
 from services.formats.base import FeedRefused
-from services.formats.look import MAPPABLE, refuse_early
+from services.formats.look import HEAD, MAPPABLE, refuse_early
 from services.formats.numbers import currency_code
-from services.imports.jobs import ImportCsvProducts
+from services.formats.read import kind
+from services.imports.jobs import ImportCsvProducts, ImportXmlFeed
 from services.imports.origin import source_named, split_secret
 from services.jobs import enqueue
 from services.models import Import, Source
@@ -55,6 +56,7 @@ class Stored:
     bytes: int
     etag: str | None = None  # of one that was fetched
     last_modified: str | None = None
+    is_xml: bool = False
 
 
 class HashingReader(io.RawIOBase):
@@ -122,10 +124,12 @@ def store_upload(file: BinaryIO, *, merchant_id: UUID, filename: str | None, sou
     if size > most:
         raise UploadTooLarge(f"The file is larger than {most:,} bytes.", max_bytes=most)
     refuse_unusable(file, merchant_id=merchant_id, source=source)
+    is_xml = kind(file.read(HEAD)) == "xml"
+    file.seek(0)
     reader = HashingReader(file)
     name = (filename or "").replace("\\", "/").rpartition("/")[2].replace("\0", "")[:200] or None
     key = get_storage().put(reader, merchant_id=merchant_id, name=name or "feed")
-    return Stored(key, name, reader.sha256, reader.bytes)
+    return Stored(key, name, reader.sha256, reader.bytes, is_xml=is_xml)
 
 
 def drop_upload(stored: Stored, *, merchant_id: UUID) -> None:
@@ -177,7 +181,7 @@ def start_import(
     id_ = new_id()
     job_id, is_new = enqueue(
         session,
-        ImportCsvProducts(import_id=id_),
+        (ImportXmlFeed if stored and stored.is_xml else ImportCsvProducts)(import_id=id_),
         merchant_id=merchant_id,
         unique_key=hashlib.sha256("\n".join((source, currency or "", content)).encode()).hexdigest(),
         parent_id=parent_id,

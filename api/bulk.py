@@ -1,24 +1,23 @@
 """Imports: hand in a feed, follow it, see what was wrong with it."""
 
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from api.deps import CallerDep, EarlyCallerDep, IdempotencyKey, PageDep, SessionDep
-from api.offers import Offer, offered
+from api.offers import Body, Offer
+from api.work import FailureOut, ProgressOut, Status
 from services.core.db import transaction
-from services.core.errors import Invalid, ShopOptiError, Unavailable
+from services.core.errors import Invalid
 from services.core.paging import ListOut
 from services.imports import queries
 from services.imports.original_rows import original_rows
 from services.imports.queries import Operation
-from services.imports.receive import Stored, drop_upload, known_currency, start_import, status_url, store_upload
+from services.imports.receive import Stored, known_currency, start_import, status_url, store_upload, unless_taken
 from services.imports.work import summary
 from services.models import ImportRowError
 
@@ -71,21 +70,6 @@ class Counts(BaseModel):
     unchanged: int
 
 
-class ProgressOut(BaseModel):
-    """Rows done, of how many (null: not known yet)."""
-
-    done: int
-    total: int | None
-    note: str | None
-
-
-class FailureOut(BaseModel):
-    """Why the last attempt ended badly."""
-
-    code: str
-    message: str | None
-
-
 class RowErrorOut(BaseModel):
     """A record that was left out (`fatal`), or a cell that was."""
 
@@ -104,7 +88,7 @@ class OperationOut(BaseModel):
 
     id: UUID
     job_id: UUID
-    status: Literal["scheduled", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired"]
+    status: Status
     phase: Literal["fetch", "read", "plan", "awaiting_approval", "apply", "done"]
     changeset_id: UUID | None = Field(description="The plan of what it changes, once there is one.")
     changeset_state: str | None
@@ -137,35 +121,13 @@ class OperationDetailOut(OperationOut):
     first_errors: list[RowErrorOut]
 
 
-async def _offer(request: Request) -> AsyncIterator[Offer[ImportFields]]:
-    async for offer in offered(request, in_form=ImportFields, in_json=ImportIn, neither=NotAnUpload):
-        yield offer
+_FEED = Body(ImportFields, ImportIn, neither=NotAnUpload)
 
 
-_BODIES = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        **ImportFields.model_json_schema()["properties"],
-                    },
-                }
-            },
-            "application/json": {"schema": ImportIn.model_json_schema()},
-        },
-    }
-}
-
-
-@router.post("/import", status_code=202, response_model=ImportStartedOut, openapi_extra=_BODIES)
+@router.post("/import", status_code=202, response_model=ImportStartedOut, openapi_extra=_FEED.described)
 def start(
     caller: EarlyCallerDep,
-    offer: Annotated[Offer[ImportFields], Depends(_offer, scope="function")],
+    offer: Annotated[Offer[ImportFields], Depends(_FEED, scope="function")],
     once: IdempotencyKey,
 ) -> Response:
     """Import a feed of any format, uploaded or at an address. Answers as soon as it is safely noted."""
@@ -179,40 +141,32 @@ def start(
         from services.imports.fetch import check_address  # brings an HTTP client along, which files do not need
 
         check_address(url)
-    taken = False
     asked = {"content": stored.sha256 if stored else url, "source": fields.source, "currency": currency}
-    try:
-        with transaction(merchant_id=caller.merchant_id, user_id=caller.user.id) as session:
+    with (
+        unless_taken(stored, merchant_id=caller.merchant_id) as upload,
+        transaction(merchant_id=caller.merchant_id, user_id=caller.user.id) as session,
+    ):
 
-            def make() -> ImportStartedOut:
-                nonlocal taken
-                import_ = start_import(
-                    session,
-                    merchant_id=caller.merchant_id,
-                    source=fields.source,
-                    currency=currency,
-                    stored=stored,
-                    url=url,
-                )
-                taken = True
-                where = status_url(import_.id)
-                return ImportStartedOut(
-                    import_id=import_.id,
-                    job_id=import_.job_id,
-                    source=import_.source,
-                    status_url=where,
-                    errors_url=f"{where}/errors",
-                )
+        def make() -> ImportStartedOut:
+            import_ = start_import(
+                session,
+                merchant_id=caller.merchant_id,
+                source=fields.source,
+                currency=currency,
+                stored=stored,
+                url=url,
+            )
+            upload.taken = True
+            where = status_url(import_.id)
+            return ImportStartedOut(
+                import_id=import_.id,
+                job_id=import_.job_id,
+                source=import_.source,
+                status_url=where,
+                errors_url=f"{where}/errors",
+            )
 
-            response = once(session, asked, status=202, make=make)
-    except ShopOptiError as error:
-        # A commit whose answer was lost may have happened: then the file is needed.
-        if stored and not (taken and isinstance(error, Unavailable)):
-            drop_upload(stored, merchant_id=caller.merchant_id)
-        raise
-    if stored and not taken:
-        drop_upload(stored, merchant_id=caller.merchant_id)
-    return response
+        return once(session, asked, status=202, make=make)
 
 
 @router.get("/operations")

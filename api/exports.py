@@ -10,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api.deps import CallerDep, EarlyCallerDep, IdempotencyKey, PageDep, SessionDep
 from api.products import ProductQuery
+from api.work import FailureOut, ProgressOut, Status
 from services.catalog.queries import ProductFilter
 from services.core.db import transaction
 from services.core.paging import ListOut
@@ -48,27 +49,12 @@ class ExportStartedOut(BaseModel):
     file_url: str
 
 
-class ProgressOut(BaseModel):
-    """Products done, of how many (null: not known yet)."""
-
-    done: int
-    total: int | None
-    note: str | None
-
-
-class FailureOut(BaseModel):
-    """Why the last attempt ended badly."""
-
-    code: str
-    message: str | None
-
-
 class ExportOut(BaseModel):
     """An export: what was asked for, how far it is, and its file."""
 
     id: UUID
     job_id: UUID
-    status: Literal["scheduled", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired"]
+    status: Status
     progress: ProgressOut | None
     error: FailureOut | None
     format: Format

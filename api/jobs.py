@@ -17,6 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.deps import CallerDep, EarlyCallerDep, IdempotencyKey, PageDep, SessionDep
+from api.work import ProgressOut
 from services.core.errors import Invalid
 from services.core.paging import ListOut
 from services.core.settings import get_settings
@@ -49,14 +50,6 @@ class FilterEmpty(Invalid):
 
 
 # -- What is answered ----------------------------------------------------------------------------------------------
-
-
-class ProgressOut(BaseModel):
-    """How far the work is, in whatever it counts."""
-
-    done: int
-    total: int | None
-    note: str | None
 
 
 class ErrorOut(BaseModel):

@@ -1,17 +1,15 @@
 """Mappings: what the columns of a file seem to be, and what would come of it, before anything is imported."""
 
 import tempfile
-from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from typing import Annotated, Any, BinaryIO
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
 
 from api.deps import EarlyCallerDep
-from api.offers import Offer, offered
+from api.offers import Body, Offer
 from services.core.db import transaction
 from services.core.errors import Invalid, NotFound
 from services.imports import mappings, queries
@@ -83,37 +81,12 @@ class PreviewOut(BaseModel):
     refused: RefusedOut | None = Field(description="Why an import without a mapping would be refused.")
 
 
-async def _offer(request: Request) -> AsyncIterator[Offer[PreviewFields]]:
-    async for offer in offered(
-        request, in_form=PreviewFields, in_json=PreviewIn, neither=NothingToPreview, json_fields=("mapping",)
-    ):
-        yield offer
+_FEED = Body(PreviewFields, PreviewIn, neither=NothingToPreview, json_fields=("mapping",))
 
 
-_BODIES = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "currency": {"type": "string"},
-                        "mapping": {"type": "string", "description": "JSON"},
-                    },
-                }
-            },
-            "application/json": {"schema": PreviewIn.model_json_schema()},
-        },
-    }
-}
-
-
-@router.post("/preview", openapi_extra=_BODIES)
+@router.post("/preview", openapi_extra=_FEED.described)
 def preview(
-    caller: EarlyCallerDep, offer: Annotated[Offer[PreviewFields], Depends(_offer, scope="function")]
+    caller: EarlyCallerDep, offer: Annotated[Offer[PreviewFields], Depends(_FEED, scope="function")]
 ) -> PreviewOut:
     """What a file would become, with a mapping or without: nothing is stored and nothing changed."""
     currency = known_currency(offer.fields.currency)

@@ -31,37 +31,63 @@ class Offer(Generic[Fields]):
     filename: str | None = None
 
 
-async def offered(
-    request: Request,
-    *,
-    in_form: type[Fields],
-    in_json: type[Fields],
-    neither: type[Invalid],
-    json_fields: tuple[str, ...] = (),
-) -> AsyncIterator[Offer[Fields]]:
-    """The offer of a request, whose file is there until the iterator ends.
+class Body(Generic[Fields]):
+    """A body that is a form with a file and fields, or JSON with where the file is: a dependency that gives an Offer.
 
-    `json_fields` are JSON texts when they stand in a form. Raises `neither`, MultipartBroken, TooLarge, and what
-    FastAPI makes a 422 of.
+    `json_fields` are JSON texts when they stand in a form. Depends on it with scope="function": the file is there as
+    long. Raises `neither`, MultipartBroken, TooLarge, and what FastAPI makes a 422 of.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        async with _form(request) as form:
-            file = form.get("file")
-            if not isinstance(file, UploadFile):
-                raise neither(param="file")
-            given: dict[str, Any] = {name: value for name, value in form.items() if name != "file" and value != ""}
-            given |= {name: _parsed(name, given[name]) for name in json_fields if isinstance(given.get(name), str)}
-            yield Offer(_valid(in_form, given), file.file, file.filename)
-    elif kind == "application/json":
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > get_settings().max_body_bytes:
-                raise TooLarge
-        yield Offer(_valid(in_json, bytes(body)))
-    else:
-        raise neither(param="Content-Type")
+
+    def __init__(
+        self,
+        in_form: type[Fields],
+        in_json: type[Fields],
+        *,
+        neither: type[Invalid],
+        json_fields: tuple[str, ...] = (),
+    ) -> None:
+        self.in_form, self.in_json, self.neither, self.json_fields = in_form, in_json, neither, json_fields
+
+    async def __call__(self, request: Request) -> AsyncIterator[Offer[Fields]]:
+        """The offer of a request."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "multipart/form-data":
+            async with _form(request) as form:
+                file = form.get("file")
+                if not isinstance(file, UploadFile):
+                    raise self.neither(param="file")
+                yield Offer(_valid(self.in_form, self._given(form)), file.file, file.filename)
+        elif kind == "application/json":
+            body = bytearray()
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > get_settings().max_body_bytes:
+                    raise TooLarge
+            yield Offer(_valid(self.in_json, bytes(body)))
+        else:
+            raise self.neither(param="Content-Type")
+
+    def _given(self, form: FormData) -> dict[str, Any]:
+        given: dict[str, Any] = {name: value for name, value in form.items() if name != "file" and value != ""}
+        return given | {
+            name: _parsed(name, given[name]) for name in self.json_fields if isinstance(given.get(name), str)
+        }
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What OpenAPI is told of it: a route's `openapi_extra`."""
+        form = self.in_form.model_json_schema()
+        fields = form["properties"] | {name: {"type": "string", "description": "JSON"} for name in self.json_fields}
+        schema = {
+            "type": "object",
+            "required": ["file", *form.get("required", ())],
+            "properties": {"file": {"type": "string", "format": "binary"}, **fields},
+        }
+        content = {
+            "multipart/form-data": {"schema": schema},
+            "application/json": {"schema": self.in_json.model_json_schema()},
+        }
+        return {"requestBody": {"required": True, "content": content}}
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """Handlers of the queue `import`."""
 
-from services.imports.jobs import ImportCsvProducts
+from services.imports.jobs import ImportCsvProducts, ImportXmlFeed
 from services.imports.work import run_import
 from services.jobs import Outcome, Run
 from services.orders.file_jobs import ImportOrders
@@ -9,7 +9,8 @@ from tasks import task
 
 
 @task(ImportCsvProducts)
-def import_csv_products(run: Run, job: ImportCsvProducts) -> Outcome | None:
+@task(ImportXmlFeed)
+def import_feed(run: Run, job: ImportCsvProducts | ImportXmlFeed) -> Outcome | None:
     """A stored file, or an address, into the catalogue."""
     return run_import(run, import_id=job.import_id)
 

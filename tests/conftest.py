@@ -22,6 +22,8 @@ import pytest
 from psycopg import sql
 
 ROOT = Path(__file__).resolve().parents[1]
+# The longest files, of tests that wait for processes: begun first, the others fill the time they wait.
+LONGEST = ("workers/test_processes.py", "ops/test_up.py", "imports/test_crashes.py")
 JWT_SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
 
 _cleanup = ExitStack()
@@ -39,6 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
     except BaseException:
         _cleanup.close()
         raise
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    items.sort(key=lambda item: not str(item.path).endswith(LONGEST))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

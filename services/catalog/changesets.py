@@ -240,14 +240,16 @@ def hand_over(session: Session, changeset: Changeset) -> UUID:
 _MOVED_PARTS = {
     "update": """
         SELECT i.n, own.version FROM item i LEFT JOIN LATERAL (
-            SELECT version FROM products WHERE i.variant_id IS NULL AND id = i.product_id AND merchant_id = :merchant_id
+            SELECT version FROM products
+            WHERE i.variant_id IS NULL AND merchant_id = :merchant_id AND id = i.product_id AND version > 0
             UNION ALL
-            SELECT version FROM variants WHERE id = i.variant_id AND merchant_id = :merchant_id LIMIT 1) own ON true
+            SELECT version FROM variants WHERE merchant_id = :merchant_id AND product_id = i.product_id
+                AND key = i.variant_key AND id = i.variant_id LIMIT 1) own ON true
         WHERE i.op <> 'create' AND own.version IS DISTINCT FROM i.base_version
         """,
     "product": """
         SELECT i.n, own.version FROM item i JOIN LATERAL (
-            SELECT version FROM products WHERE id = i.product_id AND merchant_id = :merchant_id
+            SELECT version FROM products WHERE merchant_id = :merchant_id AND id = i.product_id AND version > 0
             UNION ALL
             SELECT version FROM products WHERE merchant_id = :merchant_id
                 AND source = coalesce(i.changes #>> '{source, 1}', :source) AND key = i.product_key LIMIT 1) own ON true
@@ -255,8 +257,6 @@ _MOVED_PARTS = {
         """,
     "variant": """
         SELECT i.n, own.version FROM item i JOIN LATERAL (
-            SELECT version FROM variants WHERE id = i.variant_id AND merchant_id = :merchant_id
-            UNION ALL
             SELECT version FROM variants WHERE merchant_id = :merchant_id AND product_id = i.product_id
                 AND key = i.variant_key LIMIT 1) own ON true
         WHERE i.op = 'create' AND i.variant_id IS NOT NULL

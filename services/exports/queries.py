@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from services.core.errors import Conflict, NotFound
 from services.core.paging import Page, Slice, paginate
+from services.jobs.queries import failure_of, jobs_of, progress_of
 from services.models import Export, Job
 from services.storage import get_storage
 
@@ -54,16 +55,12 @@ class Asked:
         """Products done of how many, and a note; None before there is any."""
         if self.export.finished_at is not None:
             return {"done": self.export.products, "total": self.export.products, "note": None}
-        if self.job is None or self.job.progress_done is None:
-            return None
-        return {"done": self.job.progress_done, "total": self.job.progress_total, "note": self.job.progress_note}
+        return progress_of(self.job)
 
     @property
     def error(self) -> dict[str, str | None] | None:
         """Why the last attempt ended badly."""
-        if self.job is None or self.job.error_code is None:
-            return None
-        return {"code": self.job.error_code, "message": self.job.error_message}
+        return failure_of(self.job)
 
 
 def list_exports(session: Session, page: Page, *, merchant_id: UUID) -> Slice[Asked]:
@@ -71,9 +68,7 @@ def list_exports(session: Session, page: Page, *, merchant_id: UUID) -> Slice[As
     found: Slice[Export] = paginate(
         session, select(Export).where(Export.merchant_id == merchant_id), id_column=Export.id, page=page
     )
-    jobs = {
-        job.id: job for job in session.scalars(select(Job).where(Job.id.in_([row.job_id for row in found.data]))).all()
-    }
+    jobs = jobs_of(session, found.data)
     return found.map(lambda export: Asked(export, jobs.get(export.job_id)))
 
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from services.formats import delimited, markup, packed, read, sheets, sniff
 from services.formats.base import FeedRefused
 
-_HEAD = 8192
+HEAD = 8192  # bytes that tell the kind of a file
 _WHOLE = 64 * 1024  # bytes of a workbook that is read at once: unpacked, they are 32 MB at most
 # What stands further on may still tell the encoding, or that there are products at all.
 _UNSURE = ("undecodable", "no_records")
@@ -34,7 +34,7 @@ def _look(stream: BinaryIO) -> None:
     stream.seek(0)
     head = stream.read(sniff.SAMPLE)
     complete = not stream.read(1)
-    found = read.kind(head[:_HEAD])
+    found = read.kind(head[:HEAD])
     if found == "ole":
         read.refuse_ole(stream)
         if complete and len(head) <= _WHOLE:
@@ -63,7 +63,7 @@ def _look_at_text(head: bytes, kind: str, *, complete: bool) -> None:
 def _look_into(head: bytes | None) -> None:
     """Look at the beginning of what an archive holds. None: that is too short to be judged."""
     if head is not None:
-        found = read.kind(head[:_HEAD])
+        found = read.kind(head[:HEAD])
         if found == "gzip":
             raise read.nested()
         if found not in ("zip", "ole"):  # a workbook may be packed once more

@@ -9,3 +9,9 @@ class ImportCsvProducts(Job, kind="import_csv_products", queue="import", timeout
     """Bring a feed of any format into the catalogue. Every attempt goes on where the one before it ended."""
 
     import_id: UUID
+
+
+class ImportXmlFeed(Job, kind="import_xml_feed", queue="import", timeout=3600):
+    """The same, of an upload that is plainly XML: to be told from tables in lists of jobs."""
+
+    import_id: UUID

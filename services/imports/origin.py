@@ -7,16 +7,29 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from services.catalog.edits import MANUAL
 from services.core.crypto import decrypt, encrypt
+from services.core.errors import Conflict
 from services.core.ids import new_id
 from services.models import Import, Source
+
+
+class SourceNameReserved(Conflict):
+    """This name stands for what people make by hand: no feed may claim their products."""
+
+
+def refuse_reserved(name: str) -> None:
+    """Raise SourceNameReserved for a name that no feed may have."""
+    if name == MANUAL:
+        raise SourceNameReserved
 
 
 def source_named(session: Session, *, merchant_id: UUID, name: str) -> Source:
     """The merchant's source of that name; a new one, with every policy at its default, where there is none yet.
 
-    Of two that come at once, both get the same.
+    Of two that come at once, both get the same. Raises SourceNameReserved.
     """
+    refuse_reserved(name)
     own = select(Source).where(Source.merchant_id == merchant_id, Source.name == name)
     found = session.scalar(own)
     if found is None:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from services.core.errors import NotFound
 from services.core.paging import Page, Slice, paginate
 from services.formats.formulas import harmless
+from services.jobs.queries import failure_of, jobs_of, progress_of
 from services.models import Changeset, Import, ImportRowError, Job
 
 
@@ -55,16 +56,12 @@ class Operation:
         """Rows done of how many, and a note; None before there is any."""
         if self.import_.finished_at is not None:
             return {"done": self.import_.applied_rows, "total": self.import_.staged_rows, "note": None}
-        if self.job is None or self.job.progress_done is None:
-            return None
-        return {"done": self.job.progress_done, "total": self.job.progress_total, "note": self.job.progress_note}
+        return progress_of(self.job)
 
     @property
     def error(self) -> dict[str, str | None] | None:
         """Why the last attempt ended badly."""
-        if self.job is None or self.job.error_code is None:
-            return None
-        return {"code": self.job.error_code, "message": self.job.error_message}
+        return failure_of(self.job)
 
 
 def list_operations(session: Session, page: Page, *, merchant_id: UUID, source: str | None = None) -> Slice[Operation]:
@@ -73,9 +70,7 @@ def list_operations(session: Session, page: Page, *, merchant_id: UUID, source: 
     if source is not None:
         statement = statement.where(Import.source == source)
     found: Slice[Import] = paginate(session, statement, id_column=Import.id, page=page)
-    jobs = {
-        job.id: job for job in session.scalars(select(Job).where(Job.id.in_([row.job_id for row in found.data]))).all()
-    }
+    jobs = jobs_of(session, found.data)
     plans = _plans(session, [row.id for row in found.data], merchant_id=merchant_id)
     return found.map(lambda import_: Operation(import_, jobs.get(import_.job_id), plans.get(import_.id)))
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID
@@ -10,13 +12,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.core.db import transaction
-from services.core.errors import Conflict, Invalid, TooLarge
+from services.core.errors import Conflict, Invalid, TooLarge, Unavailable
 from services.core.ids import new_id
 from services.core.settings import get_settings
 from services.formats.base import FeedRefused
-from services.formats.look import MAPPABLE, refuse_early
+from services.formats.look import HEAD, MAPPABLE, refuse_early
 from services.formats.numbers import currency_code
-from services.imports.jobs import ImportCsvProducts
+from services.formats.read import kind
+from services.imports.jobs import ImportCsvProducts, ImportXmlFeed
 from services.imports.origin import source_named, split_secret
 from services.jobs import enqueue
 from services.models import Import, Source
@@ -53,6 +56,7 @@ class Stored:
     bytes: int
     etag: str | None = None  # of one that was fetched
     last_modified: str | None = None
+    is_xml: bool = False
 
 
 class HashingReader(io.RawIOBase):
@@ -112,7 +116,7 @@ def _has_mapping(merchant_id: UUID, source: str) -> bool:
 def store_upload(file: BinaryIO, *, merchant_id: UUID, filename: str | None, source: str | None = None) -> Stored:
     """Keep an uploaded file for a source, hashing it on the way. Raises FeedNotUsable, UploadTooLarge, StorageAway.
 
-    Call it outside any transaction. What is not taken into an import is to be given to `drop_upload`.
+    Call it outside any transaction, and what is done with it inside `unless_taken`.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -120,15 +124,39 @@ def store_upload(file: BinaryIO, *, merchant_id: UUID, filename: str | None, sou
     if size > most:
         raise UploadTooLarge(f"The file is larger than {most:,} bytes.", max_bytes=most)
     refuse_unusable(file, merchant_id=merchant_id, source=source)
+    is_xml = kind(file.read(HEAD)) == "xml"
+    file.seek(0)
     reader = HashingReader(file)
     name = (filename or "").replace("\\", "/").rpartition("/")[2].replace("\0", "")[:200] or None
     key = get_storage().put(reader, merchant_id=merchant_id, name=name or "feed")
-    return Stored(key, name, reader.sha256, reader.bytes)
+    return Stored(key, name, reader.sha256, reader.bytes, is_xml=is_xml)
 
 
 def drop_upload(stored: Stored, *, merchant_id: UUID) -> None:
     """Forget a file that no import has taken."""
     get_storage().delete(stored.key, merchant_id=merchant_id)
+
+
+class Upload:
+    """A stored file of which it is not yet known whether it is needed."""
+
+    taken = False  # set once a row of the transaction under way names it
+
+
+@contextmanager
+def unless_taken(stored: Stored | None, *, merchant_id: UUID) -> Iterator[Upload]:
+    """Forget the stored file at the end of the block, unless it was taken. Open the transaction inside."""
+    upload = Upload()
+    needed = False
+    try:
+        yield upload
+        needed = upload.taken
+    except Unavailable:
+        needed = upload.taken  # a commit whose answer was lost may have happened
+        raise
+    finally:
+        if stored is not None and not needed:
+            drop_upload(stored, merchant_id=merchant_id)
 
 
 def start_import(
@@ -153,7 +181,7 @@ def start_import(
     id_ = new_id()
     job_id, is_new = enqueue(
         session,
-        ImportCsvProducts(import_id=id_),
+        (ImportXmlFeed if stored and stored.is_xml else ImportCsvProducts)(import_id=id_),
         merchant_id=merchant_id,
         unique_key=hashlib.sha256("\n".join((source, currency or "", content)).encode()).hexdigest(),
         parent_id=parent_id,

@@ -15,7 +15,7 @@ from services.core.errors import Conflict, Invalid, NotFound
 from services.core.ids import new_id
 from services.core.paging import Page, Slice, paginate
 from services.imports.mappings import checked
-from services.imports.origin import split_secret
+from services.imports.origin import refuse_reserved, split_secret
 from services.imports.receive import known_currency
 from services.imports.source_jobs import ImportSource
 from services.jobs import enqueue
@@ -53,8 +53,9 @@ def create_source(session: Session, *, merchant_id: UUID, name: str, **settings:
     """A source with these settings: url, currency, mapping, fields, missing, bad_rows, apply, guards.
 
     Whether the address may be fetched is for `fetch.check_address` to say, outside of a transaction. Raises
-    SourceNameTaken, CurrencyUnknown, FieldUnknown, MappingInvalid.
+    SourceNameReserved, SourceNameTaken, CurrencyUnknown, FieldUnknown, MappingInvalid.
     """
+    refuse_reserved(name)
     source = Source(id=new_id(), merchant_id=merchant_id, name=name)
     _change(source, settings)
     with _writing(session):

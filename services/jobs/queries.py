@@ -1,8 +1,9 @@
 """Reading the ledger: one job, lists, timelines, and why a job is not running yet."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import Select, func, select, text
@@ -21,6 +22,12 @@ ID_SLACK = timedelta(hours=1)
 
 class JobNotFound(NotFound):
     """There is no such job."""
+
+
+class WorkedOn(Protocol):
+    """A row that a job works on."""
+
+    job_id: Any  # a UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,26 @@ def list_jobs(session: Session, matching: JobFilter, page: Page, *, merchant_id:
     statement = select_jobs(matching).where(Job.merchant_id == merchant_id)
     found: Slice[Job] = paginate(session, statement, id_column=Job.id, page=page)
     return found
+
+
+def jobs_of(session: Session, rows: Iterable[WorkedOn]) -> dict[UUID, Job]:
+    """The jobs that work on these rows, by id, as far as they are remembered."""
+    ids = [row.job_id for row in rows]
+    return {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(ids)))}
+
+
+def progress_of(job: Job | None) -> dict[str, Any] | None:
+    """Units done of how many, and a note; None before there is any."""
+    if job is None or job.progress_done is None:
+        return None
+    return {"done": job.progress_done, "total": job.progress_total, "note": job.progress_note}
+
+
+def failure_of(job: Job | None) -> dict[str, str | None] | None:
+    """Code and message of the last attempt that ended badly."""
+    if job is None or job.error_code is None:
+        return None
+    return {"code": job.error_code, "message": job.error_message}
 
 
 def timeline(session: Session, id_: UUID) -> list[JobEvent]:

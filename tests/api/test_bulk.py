@@ -203,6 +203,13 @@ def test_import_and_job_are_one_transaction(client, merchant):
     assert import_.job_id == job.id
 
 
+def test_xml_goes_by_a_name_of_its_own(client, merchant):
+    body = _upload(client, b"<items><item><sku>A</sku><name>Pan</name><price>1</price></item></items>").json()
+    ended = inline.work(uuid.UUID(body["job_id"]))
+    assert (ended["state"], ended["result"]["products"]["created"]) == ("succeeded", 1)
+    assert client.get(f"/api/v1/jobs/{body['job_id']}").json()["kind"] == "import_xml_feed"
+
+
 def test_an_import_outlives_its_job(client, merchant):
     body = _upload(client).json()
     with transaction(role="shopopti_ledger") as session:

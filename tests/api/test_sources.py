@@ -116,6 +116,15 @@ def test_one_name_once_and_one_key_once(client):
     assert (taken.status_code, taken.json()["code"], taken.json()["param"]) == (409, "source_name_taken", "name")
 
 
+def test_what_people_make_by_hand_is_no_feeds(client):
+    refused = client.post(SOURCES, json={"name": "manual"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "source_name_reserved")
+    feed = {"file": ("a.csv", b"sku,title\n1,Pan\n")}
+    refused = client.post("/api/v1/bulk/import", files=feed, data={"source": "manual"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "source_name_reserved")
+    assert client.get(SOURCES).json()["data"] == []
+
+
 def test_secrets_of_an_address_are_kept_encrypted_and_not_shown(client, merchant):
     made = make(client, url="http://me:s3cret@93.184.216.34/feed.csv?key=k3y")
     assert made["url"] == "http://93.184.216.34/feed.csv?…"

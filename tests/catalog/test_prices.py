@@ -155,7 +155,7 @@ def test_many_are_planned_by_a_job(merchant, monkeypatch, apply):
         assert (back.state, back.applied, prices_of(merchant)) == ("applied", 9, before)
 
 
-@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.decimals("0.01", "99999", places=2), min_size=1, max_size=5),
     st.sampled_from(["add", "percent", "multiply"]),

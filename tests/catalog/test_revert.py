@@ -290,7 +290,7 @@ def by_id(ids: list[Any], drawn: tuple[dict[str, Any], ...]) -> dict[Any, dict[s
     return dict(zip(ids, drawn, strict=True))
 
 
-@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(changes, changes, st.lists(changes, max_size=2), st.booleans())
 def test_exactly_the_untouched_fields_go_back(first, planned, edited, looked):
     merchant = make_merchant()

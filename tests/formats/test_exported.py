@@ -90,7 +90,7 @@ def _variant(key: str, draft: Draft, product_names: list[str]) -> dict[str, Any]
 
 
 @pytest.mark.parametrize(("format", "columns"), TABLES)
-@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=list(HealthCheck))
 @given(products=catalogues)
 @example(products=TRICKY)
 def test_any_products_come_back_as_they_were(format, columns, products):

@@ -1,6 +1,7 @@
 """An import cut anywhere, by anything, comes to the same end when it is taken up again."""
 
 import contextlib
+import random
 import threading
 from collections.abc import Iterator
 from uuid import UUID
@@ -20,6 +21,7 @@ from services.jobs.run import Run
 from services.models import Changeset
 from tests import inline
 from tests.conftest import make_merchant
+from tests.examples import examples, some
 from tests.imports.importing import (
     begin,
     catalogue,
@@ -115,11 +117,11 @@ def _result(ended) -> dict:
 
 
 @pytest.mark.timeout(400)
-def test_killed_at_every_step():
+def test_killed_at_any_step():
     expected, result, errors, steps = _undisturbed()
     assert errors == [(5, "duplicate_variant"), (23, "row_too_long")]
     assert steps > 30
-    for fatal_step in range(1, steps + 1):
+    for fatal_step in some(12, range(1, steps + 1)):
         merchant = make_merchant()
         run_feed(merchant, OLD)
         import_ = begin(merchant, NEW)
@@ -165,9 +167,10 @@ def _planned(merchant: UUID) -> tuple[Changeset, UUID]:
 
 @pytest.mark.parametrize("crashed", [False, True], ids=["worker", "worker and postgres"])
 def test_a_plan_cut_at_any_commit_comes_to_what_it_would_have_undisturbed(crashed):
-    step = 0
+    stride = 1 if examples(1) > 1 else 3
+    step = random.randrange(stride) + 1 - stride
     while True:
-        step += 1
+        step += stride
         merchant = make_merchant()
         changeset, job_id = _planned(merchant)
         before = whole_catalogue(merchant)
@@ -216,7 +219,7 @@ def _empty_staging(merchant: UUID) -> None:
 
 def test_postgres_crashes_between_attempts():
     expected, result, errors, steps = _undisturbed()
-    for fatal_step in range(4, steps, 3):
+    for fatal_step in some(4, range(4, steps)):
         merchant = make_merchant()
         run_feed(merchant, OLD)
         import_ = begin(merchant, NEW)
@@ -239,7 +242,7 @@ def test_postgres_crashes_under_a_running_attempt():
             _empty_staging(self.merchant_id)
 
     lost = 0
-    for fatal_step in range(4, steps - 1):
+    for fatal_step in some(9, range(4, steps - 1)):
         merchant = make_merchant()
         run_feed(merchant, OLD)
         import_ = begin(merchant, NEW)
@@ -251,7 +254,7 @@ def test_postgres_crashes_under_a_running_attempt():
         assert catalogue(merchant) == expected, fatal_step
         assert _result(ended) == {name: result[name] for name in _result(ended)}, fatal_step
         assert _errors(import_) == errors, fatal_step
-    assert lost > 3
+    assert lost
 
 
 def test_an_attempt_that_was_taken_over_writes_nothing_more():

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.jobs.schedules import CATCH_UP, Cron, CronInvalid, Every, TimeZoneUnknown, cron, due_fires
+from tests.examples import examples
 
 MADRID, NEW_YORK, LORD_HOWE = "Europe/Madrid", "America/New_York", "Australia/Lord_Howe"
 
@@ -93,7 +94,7 @@ def walls(zone: str, start: datetime, end: datetime) -> list[tuple[datetime, str
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.sampled_from(ZONES), near_changes, st.integers(0, 23), st.integers(0, 59))
 def test_a_daily_time_fires_exactly_once_on_every_date(zone: str, start: datetime, hour: int, minute: int) -> None:
     """On its minute where that exists, the first one where there are two, else the moment after the gap."""
@@ -112,7 +113,7 @@ def test_a_daily_time_fires_exactly_once_on_every_date(zone: str, start: datetim
     assert found == [at for at in expected if at > start]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.sampled_from(ZONES), near_changes, st.sampled_from([1, 2, 3, 5, 6, 10, 15, 30]))
 def test_a_pattern_of_minutes_never_pauses_or_hurries(zone: str, start: datetime, step: int) -> None:
     rhythm, moment = Cron(f"*/{step} * * * *", ZoneInfo(zone)), start
@@ -124,7 +125,7 @@ def test_a_pattern_of_minutes_never_pauses_or_hurries(zone: str, start: datetime
         moment = following
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.sampled_from([z for z in ZONES if z != LORD_HOWE]), near_changes, st.integers(0, 59))
 def test_every_hour_is_every_hour(zone: str, start: datetime, minute: int) -> None:
     rhythm, moment = Cron(f"{minute} * * * *", ZoneInfo(zone)), Cron(f"{minute} * * * *", ZoneInfo(zone)).after(start)
@@ -143,7 +144,7 @@ fields = st.tuples(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(fields, st.sampled_from(ZONES), near_changes, st.lists(st.integers(1, 5000), max_size=4))
 def test_where_one_asks_from_does_not_matter(
     parts: tuple[str, ...], zone: str, start: datetime, jumps: list[int]
@@ -183,7 +184,7 @@ def test_what_is_no_cron_expression(expression: str) -> None:
     assert raised.value.param == "cron"
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(80))
 @given(st.text("0123456789*/-,#LWMON ", min_size=5, max_size=20))
 def test_nonsense_is_refused_or_understood(expression: str) -> None:
     with suppress(CronInvalid):
@@ -229,7 +230,7 @@ def test_the_misfire_rule(misfire: str, first: int, moment: int, expected: list[
     assert got == (seconds(*expected), seconds(following)[0])
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(80))
 @given(
     st.sampled_from(["skip", "once", "catch_up"]),
     st.sampled_from([("*/7 * * * *", MADRID), ("30 2 * * *", NEW_YORK), ("0 */2 * * *", LORD_HOWE)]),

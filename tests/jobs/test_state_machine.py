@@ -21,6 +21,7 @@ from services.jobs.control import JobAlreadyEnded, JobNotRetryable, cancel_job, 
 from services.jobs.ledger import Ending
 from services.jobs.states import ENDED, MOVES
 from tests.conftest import make_merchant
+from tests.examples import examples
 from tests.jobs.conftest import TestWork, owner, put
 
 OUTCOMES = {
@@ -219,5 +220,5 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestLedgerMachine = LedgerMachine.TestCase
 TestLedgerMachine.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(10), stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )

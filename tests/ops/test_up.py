@@ -12,9 +12,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from honcho.environ import parse_procfile
 
 from ops.guard import HOME_VARIABLE
 from ops.home import lock_home, read_env
+from ops.processes import PROCFILE
 
 OURS = {"DATABASE_URL", "REDIS_URL", "JWT_SECRET", "ENCRYPTION_KEYS", "STORAGE_FOLDER", "RATE_LIMITS", "SANDBOX_URL"}
 
@@ -41,6 +43,15 @@ def wait_ready(stack: "subprocess.Popen[str]") -> str:
         if line.startswith("ready:"):
             return line
     raise AssertionError("".join(lines))
+
+
+def wait_started(stack: "subprocess.Popen[str]", home: Path) -> None:
+    """Until its processes are there, however far they are with starting: whoever ends it now ends it at its weakest."""
+    deadline = time.monotonic() + 60
+    while len(left_behind(home)) < len(parse_procfile(PROCFILE.read_text()).processes) + 2:
+        assert stack.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def left_behind(home: Path) -> list[psutil.Process]:
@@ -96,7 +107,7 @@ def test_a_server_that_dies_takes_the_stack_along(home: Path) -> None:
     """Nothing would start it again: better an end that says why than processes that wait for ever."""
     stack = start(home)
     try:
-        wait_ready(stack)
+        wait_started(stack, home)
         [redis] = [found for found in psutil.Process(stack.pid).children() if "redis" in found.name()]
         redis.kill()
     finally:
@@ -110,7 +121,7 @@ def test_a_server_that_dies_takes_the_stack_along(home: Path) -> None:
 def test_nothing_outlives_a_killed_parent_and_the_home_can_be_used_again(home: Path) -> None:
     stack = start(home)
     try:
-        wait_ready(stack)
+        wait_started(stack, home)
         os.killpg(stack.pid, signal.SIGKILL)
     finally:
         end(stack, home)

@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from services.catalog.drafts import StagingLost, resolving, salt
+from services.catalog.drafts import REMEMBER, REMEMBERED, StagingLost, resolving, salt
 from services.core.clock import now
 from services.models import Changeset
 
@@ -259,9 +259,7 @@ def _create_of_feed_sql(writes: tuple[str, ...] | None) -> TextClause:
         RETURNING 1
     ),
     remembered AS (
-        INSERT INTO feed_prints (merchant_id, product_id, print)
-        SELECT :merchant_id, product_id, print FROM said
-        ON CONFLICT (product_id) DO UPDATE SET print = excluded.print
+        {REMEMBER} 0 FROM said {REMEMBERED}
     ),
     done AS (
         UPDATE changeset_items i SET state = 'applied', version = 1, applied_at = :at

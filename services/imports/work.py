@@ -20,6 +20,7 @@ from services.imports.receive import FeedNotUsable
 from services.imports.row_errors import ErrorTally, record_errors
 from services.imports.staging import clear_drafts, is_staged, stage
 from services.imports.turns import take_turn
+from services.imports.unchanged import forget_missing
 from services.jobs import Outcome, Run, Snooze
 from services.models import Changeset, Import, Source
 from services.storage import get_storage
@@ -46,7 +47,7 @@ def run_import(run: Run, *, import_id: UUID) -> Outcome | None:
         fetch(run, import_)
     changeset = _changeset(run, import_id)
     if changeset.planned_at is None:
-        _ensure_staged(run, import_id)
+        _ensure_staged(run, import_id, changeset)
         _refuse_bad_rows(run, import_id, changeset.id)
         while _plan_next(run, import_id, changeset.id):
             pass
@@ -54,7 +55,7 @@ def run_import(run: Run, *, import_id: UUID) -> Outcome | None:
         _decide(run, import_id, changeset.id)
     else:
         _go_on(run, changeset.id)
-        _ensure_staged(run, import_id)
+        _ensure_staged(run, import_id, changeset)
     if not run.ended:
         applying.apply_changeset(run, changeset_id=changeset.id, ended=_applied)
     return None
@@ -66,9 +67,9 @@ def apply_approved(run: Run, *, changeset_id: UUID) -> None:
     The drafts that products are made of are read from the stored file again if they are gone.
     """
     with run.transaction() as session:
-        import_id = session.get_one(Changeset, changeset_id).import_id
-    if import_id is not None:
-        _ensure_staged(run, import_id)
+        changeset = session.get_one(Changeset, changeset_id)
+    if changeset.import_id is not None:
+        _ensure_staged(run, changeset.import_id, changeset)
     applying.apply_changeset(run, changeset_id=changeset_id, ended=_applied)
 
 
@@ -102,7 +103,7 @@ def _source(session: Session, import_: Import) -> Source:
     return source_named(session, merchant_id=import_.merchant_id, name=import_.source)
 
 
-def _ensure_staged(run: Run, import_id: UUID) -> None:
+def _ensure_staged(run: Run, import_id: UUID, changeset: Changeset) -> None:
     """Read the stored file, unless its drafts are all there."""
     with run.transaction() as session:
         import_ = session.get_one(Import, import_id)
@@ -111,7 +112,7 @@ def _ensure_staged(run: Run, import_id: UUID) -> None:
         return
     with get_storage().open(import_.storage_key or "", merchant_id=import_.merchant_id) as file:
         try:
-            stage(run, import_, file)
+            stage(run, import_, changeset, file)
         except FeedRefused as refused:
             raise FeedNotUsable(refused) from refused
 
@@ -124,6 +125,7 @@ def _refuse_bad_rows(run: Run, import_id: UUID, changeset_id: UUID) -> None:
             changeset = session.get_one(Changeset, changeset_id)
             changeset.state, changeset.finished_at, changeset.note = "failed", now(), "bad_rows"
             clear_drafts(session, import_)
+            forget_missing(session, import_)
     if refused:
         raise BadRows(
             f"{import_.errors} of {import_.rows} rows cannot be used, and this source takes a file as a whole."
@@ -155,7 +157,7 @@ def _decide(run: Run, import_id: UUID, changeset_id: UUID) -> None:
         import_ = session.get_one(Import, import_id)
         source = _source(session, import_)
         changeset = session.get_one(Changeset, changeset_id)
-        changeset.counts = {**changeset.counts, "errors": import_.errors}
+        changeset.counts = {**_with_skipped(import_, changeset.counts), "errors": import_.errors}
         conclude(session, changeset)
         held = judge_plan(session, changeset, thresholds=source.guards)
         changeset.planned_at = now()
@@ -164,6 +166,15 @@ def _decide(run: Run, import_id: UUID, changeset_id: UUID) -> None:
             changeset.decided_at = changeset.planned_at
             return
         run.finish(session, _result(import_, changeset))
+
+
+def _with_skipped(import_: Import, counts: dict[str, Any]) -> dict[str, Any]:
+    """A plan's counts with what was not planned, because its records said nothing new."""
+    more = dict(counts)
+    for what in ("products", "variants"):
+        group = counts.get(what, {})
+        more[what] = {**group, "unchanged": group.get("unchanged", 0) + (import_.skipped or {}).get(what, 0)}
+    return more
 
 
 def _state(policy: str, *, held: bool, empty: bool) -> str:
@@ -186,6 +197,7 @@ def _applied(session: Session, changeset: Changeset) -> dict[str, Any]:
         return {}
     import_ = session.get_one(Import, changeset.import_id)
     clear_drafts(session, import_)
+    forget_missing(session, import_)
     for what in ("products", "variants"):
         done = changeset.counts["applied"][what]
         setattr(import_, f"{what}_created", done.get("create", 0))

@@ -156,7 +156,15 @@ def as_user(connection: psycopg.Connection, role: str, user: uuid.UUID | None) -
 
 
 # Answers kept for replay, addresses with credentials, staging: not for a dashboard's direct reading.
-KEPT_BACK = {"idempotency_keys", "imports", "import_errors", "import_drafts", "sources", "feed_prints"}
+KEPT_BACK = {
+    "idempotency_keys",
+    "imports",
+    "import_errors",
+    "import_drafts",
+    "import_missing",
+    "sources",
+    "feed_prints",
+}
 
 
 def test_on_supabase_members_read_their_merchants_and_change_nothing(supabase):

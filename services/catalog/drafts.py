@@ -40,6 +40,9 @@ _LATEST = ", ".join(
     for name in ("option_names", *_OF_VARIANT)
 )
 
+# Of a product's drafts: the hash of the run that they all are. Such a run repeats no variant.
+WHOLE_RUN = "CASE WHEN count(run) = count(*) AND count(nullif(run, 0)) = 1 THEN bit_xor(run) END"
+
 DRAFTS = """
 import_drafts WHERE merchant_id = :merchant_id AND import_id = :import_id
     AND product_key >= :first_key AND product_key <= :last_key
@@ -57,8 +60,7 @@ def _read(writes: Collection[str] | None) -> str:
 def resolving(writes: Collection[str] | None) -> str:
     """CTEs that end in `said`, a row per product, and `named`, a row per variant, of the drafts of a range of keys.
 
-    `said` also has what is to be remembered of a product whose records change nothing: `print`, and, unless one of them
-    is `repeated`, `run` and `said`.
+    `said` also has what is to be remembered of a product whose records change nothing: `print`, `run` and `said`.
 
     They take the parameters merchant_id, import_id, first_key, last_key and salt, and a CTE `target` before them with
     `product_key`, `product_id`, `n` and `option_names` (those of a product that is there) of the products meant.
@@ -87,7 +89,7 @@ def resolving(writes: Collection[str] | None) -> str:
             string_to_array((array_agg(option_names) FILTER (WHERE option_names IS NOT NULL))[1], E'\\n')
                 AS option_names,
             hash_array_extended(array_agg(print), :salt) AS print,
-            CASE WHEN count(run) = count(*) AND count(nullif(run, 0)) = 1 THEN bit_xor(run) END AS run,
+            {WHOLE_RUN} AS run,
             array_agg(says) AS said,
             array_agg(image_urls) FILTER (WHERE image_urls IS NOT NULL) AS image_lists,
             array_agg(image_position) FILTER (WHERE image_urls IS NOT NULL) AS image_positions
@@ -112,7 +114,8 @@ def resolving(writes: Collection[str] | None) -> str:
         JOIN (SELECT product_key, product_id, n, option_names AS known_names FROM target) target USING (product_key)
     ),
     repeated AS MATERIALIZED (
-        SELECT product_key, variant_key FROM drafts WHERE variant_key IS NOT NULL
+        SELECT product_key, variant_key FROM drafts
+        WHERE variant_key IS NOT NULL AND product_key IN (SELECT product_key FROM resolved WHERE run IS NULL)
         GROUP BY product_key, variant_key HAVING count(*) > 1
     ),
     single AS (
@@ -142,8 +145,7 @@ def resolving(writes: Collection[str] | None) -> str:
 # What planning and applying remember of a product: see feed_prints.
 REMEMBER = """
 INSERT INTO feed_prints (merchant_id, product_id, source, print, run, said, blank_prices)
-SELECT :merchant_id, said.product_id, :source, said.print,
-    CASE WHEN said.product_key NOT IN (SELECT product_key FROM repeated) THEN said.run END, said.said,
+SELECT :merchant_id, said.product_id, :source, said.print, said.run, said.said,
 """
 REMEMBERED = """
 ON CONFLICT (product_id) DO UPDATE SET source = excluded.source, print = excluded.print, run = excluded.run,

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from services.catalog.drafts import DRAFTS, REMEMBER, REMEMBERED, StagingLost, resolving, salt
+from services.catalog.drafts import DRAFTS, REMEMBER, REMEMBERED, WHOLE_RUN, StagingLost, resolving, salt
 from services.core.ids import new_id
 from services.models import Changeset
 
@@ -137,17 +137,17 @@ def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
     return text(f"""
     WITH keys AS MATERIALIZED (
         SELECT product_key, count(*) AS rows, min(line) AS line, count(variant_key) AS variants,
-            hash_array_extended(array_agg(print), :salt) AS print
-        FROM (SELECT product_key, line, variant_key, print FROM {DRAFTS} ORDER BY product_key, line) ordered
+            hash_array_extended(array_agg(print), :salt) AS print, {WHOLE_RUN} AS run
+        FROM (SELECT product_key, line, variant_key, print, run FROM {DRAFTS} ORDER BY product_key, line) ordered
         GROUP BY product_key
     ),
     twins AS MATERIALIZED (
         SELECT product_key, variant_key, array_agg(line ORDER BY line) AS lines
-        FROM {DRAFTS} AND variant_key IS NOT NULL
+        FROM {DRAFTS} AND variant_key IS NOT NULL AND product_key IN (SELECT product_key FROM keys WHERE run IS NULL)
         GROUP BY product_key, variant_key HAVING count(*) > 1
     ),
     named_keys AS (
-        SELECT * FROM keys
+        SELECT product_key, rows, line, variants, print FROM keys
         UNION ALL
         SELECT product_key, NULL, NULL, NULL, NULL FROM import_missing
         WHERE merchant_id = :merchant_id AND import_id = :import_id AND product_key > :after AND product_key <= :upto

@@ -1,6 +1,7 @@
 """What a reading gives out, as rows that can be staged: checked against what the tables can hold, marked by runs."""
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 from services.formats.base import Draft, Reading, RowError
@@ -9,6 +10,7 @@ from services.imports.row_errors import ErrorTally
 
 LONGEST_KEY = 500  # characters: an index entry holds 2,700 bytes, and a key longer than a sentence is a mistake
 _INDEXED = ("sku", "barcode", "brand")
+_judged = attrgetter("product_key", "variant_key", *_INDEXED, "tags")
 _PAUSE = 20_000  # runs passed over, until there is time for something else
 
 Row = tuple[Any, ...]  # the fields of a draft, and `run` as the drafts' table has it
@@ -43,24 +45,34 @@ def rows_of(
 
 
 def _of_run(run: Run, drafts: Iterator[Draft | RowError], tally: ErrorTally) -> list[Row]:
-    """The rows of a run, marked with its hash if it is whole: all of one product, and nothing wrong with it."""
+    """The rows of a run, marked with its hash if all is well: nothing is wrong, one product, no variant twice."""
     before = tally.total
     rows = [row for record in drafts if (row := _row(record, tally)) is not None]
     if run.print is None or tally.total != before or len(rows) != len(run.items):
         return [(*row, None) for row in rows]
-    key = rows[0].product_key
-    if len(rows) > 1 and any(row.product_key != key for row in rows):
+    if len(rows) > 1 and not _is_one(rows):
         return [(*row, None) for row in rows]
     marked: list[Row] = [(*row, 0) for row in rows]
     marked[0] = (*rows[0], run.print)
     return marked
 
 
+def _is_one(rows: list[Draft]) -> bool:
+    key = rows[0].product_key
+    variants = [row.variant_key for row in rows if row.product_key == key and row.variant_key is not None]
+    return len(set(variants)) == len(variants) and all(row.product_key == key for row in rows)
+
+
 def _row(record: Draft | RowError, tally: ErrorTally) -> Draft | None:
-    if type(record) is RowError:
-        tally.add(record)
+    """The draft as the tables can hold it, or None when it has no usable key; an error goes to the tally."""
+    if type(record) is not Draft:
+        tally.add(record)  # type: ignore[arg-type]
         return None
-    return _storable(record, tally)  # type: ignore[arg-type]
+    key, variant, sku, barcode, brand, tags = _judged(record)
+    longest = max(len(key), len(variant or ""), len(sku or ""), len(barcode or ""), len(brand or ""))
+    if longest <= LONGEST_KEY and tags is None:  # nearly all
+        return record
+    return _storable(record, tally)
 
 
 def _storable(draft: Draft, tally: ErrorTally) -> Draft | None:

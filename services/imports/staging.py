@@ -8,12 +8,14 @@ import contextlib
 import functools
 import gc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.catalog.applying import NO_WAIT
 from services.catalog.drafts import StagingLost
 from services.core.clock import now
 from services.core.errors import Conflict, Invalid
@@ -32,7 +34,6 @@ from services.models import Changeset, Import
 # in memory, so rows with long descriptions make smaller ones.
 BATCH_ROWS = 10_000
 BATCH_CHARACTERS = 10_000_000  # of descriptions
-T = TypeVar("T")
 _DESCRIPTION = Draft._fields.index("description")
 
 _FIELDS = ", ".join(Draft._fields)
@@ -48,13 +49,14 @@ _TYPES = {
     "stock": "int",
     "weight_grams": "int",
 }
+_HASHED = [name for name in Draft._fields if name not in ("line", "product_key")]
 # COPY does not enter a table with row-level security: it fills one of the transaction's own, and an INSERT, which
 # the policy can check, takes the rows from there.
 _STAGE = f"""
 INSERT INTO import_drafts (merchant_id, import_id, {_FIELDS}, run, print)
 SELECT %(merchant_id)s, %(import_id)s,
     {", ".join(f"{name}::{_TYPES.get(name, 'text')}" for name in Draft._fields)}, run,
-    hash_record_extended(ROW({", ".join(name for name in Draft._fields if name not in ("line", "product_key"))}), 0)
+    CASE WHEN run IS NULL THEN hash_record_extended(ROW({", ".join(_HASHED)}), 0) ELSE run END
 FROM draft_load
 """  # noqa: S608  # names of fields
 _COUNT = text("SELECT count(*) FROM import_drafts WHERE merchant_id = :merchant_id AND import_id = :import_id")
@@ -136,14 +138,16 @@ def _not_among(wrong: set[int], marks: bytearray, n: int, print_: int | None) ->
 
 
 def _stage(run: Run, import_: Import, reading: Reading, rows: Iterator[list[Row]]) -> int:
-    """Stage all of these. Returns how many drafts they were."""
+    """Stage all of these. Returns how many drafts they were. While the server takes a batch in, the next is read."""
     staged = 0
     batch = _read_on(rows)
-    while batch is not None:
-        with run.transaction() as session:
+    with ThreadPoolExecutor(1) as lane:
+        while batch is not None:
+            copied = lane.submit(_copy, run, import_, batch)
             staged += len(batch)
-            batch = _copy(session, import_, batch, meanwhile=lambda: _read_on(rows))
-        run.progress(staged, None, f"reading, {100 * reading.done():.0f} %" if reading.done else "reading")
+            batch = _read_on(rows)
+            copied.result()
+            run.progress(staged, None, f"reading, {100 * reading.done():.0f} %" if reading.done else "reading")
     return staged
 
 
@@ -203,17 +207,16 @@ def _read_on(rows: Iterator[list[Row]]) -> list[Row] | None:
     return batch or None
 
 
-def _copy(session: Session, import_: Import, drafts: list[Row], *, meanwhile: Callable[[], T]) -> T:
-    """Stage the drafts. While the server takes them in, do something else: returns what that returned."""
+def _copy(run: Run, import_: Import, drafts: list[Row]) -> None:
+    """Stage some drafts, in a transaction of their own. Should a crash of the server lose it, the others are too."""
     if not drafts:
-        return meanwhile()
-    connection: Any = session.connection().connection.driver_connection
-    connection.execute(_LOAD)
-    with connection.cursor() as cursor, cursor.copy(f"COPY draft_load ({_FIELDS}, run) FROM STDIN") as copy:
-        write = copy.write_row
-        for draft in drafts:
-            write(draft)
-    with connection.pipeline() as pipeline:
+        return
+    with run.transaction() as session:
+        session.execute(NO_WAIT)
+        connection: Any = session.connection().connection.driver_connection
+        connection.execute(_LOAD)
+        with connection.cursor() as cursor, cursor.copy(f"COPY draft_load ({_FIELDS}, run) FROM STDIN") as copy:
+            write = copy.write_row
+            for draft in drafts:
+                write(draft)
         connection.execute(_STAGE, {"merchant_id": import_.merchant_id, "import_id": import_.id})
-        pipeline.sync()  # sends it; the answer is waited for at the block's end
-        return meanwhile()

@@ -13,14 +13,15 @@ A row is written only where it still has the version the item was planned for; o
 row stays. A product is deleted with all its variants or not at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from services.catalog.drafts import StagingLost, resolving, salt
+from services.catalog.drafts import REMEMBER, REMEMBERED, StagingLost, resolving, salt
 from services.core.clock import now
 from services.models import Changeset
 
@@ -115,15 +116,19 @@ SELECT op || CASE WHEN variant_id IS NULL THEN '_product' ELSE '_variant' END
 FROM changeset_items i WHERE {_RANGE} AND state = 'planned' GROUP BY kind
 """)  # noqa: S608  # our own parts
 
-# Whoever makes products of a source does so alone: looking whether one is there and making it are two steps.
-_LOCK_SOURCES = text(f"""
-SELECT pg_advisory_xact_lock(hashtextextended('products:' || :merchant_id || ':' || source, 0))
-FROM (SELECT DISTINCT coalesce(changes #>> '{{source, 1}}', :source) AS source FROM changeset_items i
-      WHERE {_RANGE} AND op = 'create' AND variant_id IS NULL ORDER BY 1) sources
-""")  # noqa: S608
+# Whoever makes products of a source does so alone: looking whether one is there and making it are two steps. But a
+# feed's ranges speak of different products, and of a source's feeds one is applied at a time: these share the lock.
+_LOCK_SOURCES, _SHARE_SOURCE = (
+    text(f"""
+    SELECT pg_advisory_xact_lock{shared}(hashtextextended('products:' || :merchant_id || ':' || source, 0))
+    FROM (SELECT DISTINCT coalesce(changes #>> '{{source, 1}}', :source) AS source FROM changeset_items i
+          WHERE {_RANGE} AND op = 'create' AND variant_id IS NULL ORDER BY 1) sources
+    """)  # noqa: S608
+    for shared in ("", "_shared")
+)
 
 
-def _lock(table: str, item: str, strength: str) -> TextClause:
+def _locking(table: str, item: str, strength: str) -> TextClause:
     return text(f"""
     WITH found AS MATERIALIZED (
         SELECT DISTINCT own.ctid AS row_at FROM changeset_items i
@@ -138,12 +143,12 @@ def _lock(table: str, item: str, strength: str) -> TextClause:
 _CHANGED_PRODUCTS = "((variant_id IS NULL AND op <> 'create') OR (variant_id IS NOT NULL AND op = 'create'))"
 _CHANGED_VARIANTS = "variant_id IS NOT NULL AND op <> 'create'"
 _LOCK_FOR_UPDATES = (
-    _lock("products", _CHANGED_PRODUCTS, "NO KEY UPDATE"),
-    _lock("variants", _CHANGED_VARIANTS, "NO KEY UPDATE"),
+    _locking("products", _CHANGED_PRODUCTS, "NO KEY UPDATE"),
+    _locking("variants", _CHANGED_VARIANTS, "NO KEY UPDATE"),
 )
 _LOCK_FOR_DELETES = (
-    _lock("products", f"({_CHANGED_PRODUCTS} OR op = 'delete')", "UPDATE"),
-    _lock("variants", _CHANGED_VARIANTS, "UPDATE"),
+    _locking("products", f"({_CHANGED_PRODUCTS} OR op = 'delete')", "UPDATE"),
+    _locking("variants", _CHANGED_VARIANTS, "UPDATE"),
 )
 
 
@@ -259,9 +264,7 @@ def _create_of_feed_sql(writes: tuple[str, ...] | None) -> TextClause:
         RETURNING 1
     ),
     remembered AS (
-        INSERT INTO feed_prints (merchant_id, product_id, print)
-        SELECT :merchant_id, product_id, print FROM said
-        ON CONFLICT (product_id) DO UPDATE SET print = excluded.print
+        {REMEMBER} 0 FROM said {REMEMBERED}
     ),
     done AS (
         UPDATE changeset_items i SET state = 'applied', version = 1, applied_at = :at
@@ -300,6 +303,7 @@ FROM changeset_items i WHERE {_RANGE} GROUP BY state, op, what
 _CLOCK = text("SELECT clock_timestamp()")
 _LOCK_CHANGESET = text("SELECT FROM changesets WHERE id = :id FOR NO KEY UPDATE")
 
+OF_FEED = "create_product_of_feed"
 # What is written for each kind of item, in this order: a product before its variants, what goes before what comes.
 _WRITES = (
     ("delete_product", _DELETE_PRODUCTS),
@@ -311,6 +315,16 @@ _WRITES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Some of a plan's items, those with `after` < n ≤ `upto`, whose rows are locked."""
+
+    after: int
+    upto: int
+    kinds: dict[str, Any]  # of items that are still planned
+    where: dict[str, Any]  # the parameters of the statements
+
+
 def apply_range(session: Session, changeset: Changeset, *, items: int = RANGE) -> int:
     """Apply the next `items` items behind `applied_upto` (and the rest of the last one's product), set-based.
 
@@ -318,44 +332,97 @@ def apply_range(session: Session, changeset: Changeset, *, items: int = RANGE) -
     left sets the state `applied` and `finished_at`. Returns how many items were dealt with: 0 when there were none.
     Does not commit. Raises StagingLost when the drafts of a product to be created are gone.
     """
+    begun = begin_range(session, changeset, items=items)
+    if begun is None:
+        return 0
+    end_range(session, changeset, begun)
+    return begun.upto - begun.after
+
+
+def begin_range(session: Session, changeset: Changeset, *, items: int = RANGE) -> Range | None:
+    """The first half of `apply_range`: nobody else applies this plan, nor changes the rows of the range. None at the
+    end."""
+    _lock(session, changeset)
+    return None if changeset.finished_at is not None else _locked(session, changeset, changeset.applied_upto, items)
+
+
+def end_range(session: Session, changeset: Changeset, begun: Range) -> None:
+    """The second half."""
+    tally, variants = _write(session, changeset, begun)
+    _note(changeset, tally, variants=variants, upto=begun.upto)
+    session.flush()
+
+
+def apply_ahead(session: Session, changeset: Changeset, *, after: int, items: int, ready: Callable[[], bool]) -> bool:
+    """Apply the range behind `after` while another transaction applies the one before it, and note it when that stands.
+
+    `ready` waits for the other to end and says whether it did well. Returns whether this one stands; if not, it is to
+    be rolled back. Only ranges that do nothing but make products of a feed are applied like this: they wait for no row
+    that somebody else holds while the other one does, and nobody waits for theirs. The plan's last range never is.
+    """
+    found = _locked(session, changeset, after, items, only={OF_FEED})
+    if found is None or found.upto >= changeset.items:
+        return False
+    tally, variants = _write(session, changeset, found)
+    if not ready():
+        return False
+    _lock(session, changeset)
+    if changeset.state != "applying" or changeset.applied_upto != after:
+        return False
+    _note(changeset, tally, variants=variants, upto=found.upto)
+    session.flush()
+    return True
+
+
+def _lock(session: Session, changeset: Changeset) -> None:
     session.flush()
     session.execute(_LOCK_CHANGESET, {"id": changeset.id})
     session.refresh(changeset)
-    if changeset.finished_at is not None:
-        return 0
+
+
+def _locked(
+    session: Session, changeset: Changeset, after: int, items: int, *, only: set[str] | None = None
+) -> Range | None:
+    """The next range, its rows locked; None for one with items of other kinds than `only`."""
     session.execute(_SET_UP)
-    where: dict[str, Any] = {"merchant_id": changeset.merchant_id, "changeset_id": changeset.id}
-    after = changeset.applied_upto
+    where: dict[str, Any] = {"merchant_id": changeset.merchant_id, "changeset_id": changeset.id, "after": after}
     upto = _end(session, changeset, min(after + items, changeset.items), where)
-    where |= {"after": after, "upto": upto, "source": changeset.source or ""}
+    where |= {"upto": upto, "source": changeset.source or ""}
     kinds = {row.kind: row for row in session.execute(_KINDS, where)}
+    if only is not None and kinds.keys() != only:
+        return None
     _take_locks(session, set(kinds), where)
     where["at"] = session.scalar(_CLOCK)
+    return Range(after, upto, kinds, where)
+
+
+def _write(session: Session, changeset: Changeset, found: Range) -> tuple[Sequence[Any], int]:
+    """What became of each kind of item, and how many variants came with products."""
     variants = 0
-    if (of_feed := kinds.get("create_product_of_feed")) is not None:
-        variants = _create_of_feed(session, changeset, of_feed, where)
+    if (of_feed := found.kinds.get(OF_FEED)) is not None:
+        variants = _create_of_feed(session, changeset, of_feed, found.where)
     for kind, statement in _WRITES:
-        if kind in kinds:
-            session.execute(statement, where)
-    if kinds:
-        session.execute(_LEFT_OVER, where)
-    _note(changeset, session.execute(_TALLY, where).all(), variants=variants, upto=upto)
-    session.flush()
-    return upto - after
+        if kind in found.kinds:
+            session.execute(statement, found.where)
+    if found.kinds:
+        session.execute(_LEFT_OVER, found.where)
+    return session.execute(_TALLY, found.where).all(), variants
 
 
 def _end(session: Session, changeset: Changeset, upto: int, where: dict[str, Any]) -> int:
     """The n up to which to go: not in the middle of a product, nor over more drafts than a statement should take."""
     if changeset.counts.get("products", {}).get("create") and changeset.import_id is not None:
-        more = {"import_id": changeset.import_id, "after": changeset.applied_upto, "upto": upto, "rows": DRAFTS}
+        more = {"import_id": changeset.import_id, "upto": upto, "rows": DRAFTS}
         upto = session.scalar(_END_OF_DRAFTS, {**where, **more}) or upto
     end = session.scalar(_END, {**where, "upto": upto})
     return changeset.items if end is None else int(end)
 
 
 def _take_locks(session: Session, kinds: set[str], where: dict[str, Any]) -> None:
-    if kinds & {"create_product", "create_product_of_feed"}:
+    if "create_product" in kinds:
         session.execute(_LOCK_SOURCES, where)
+    elif OF_FEED in kinds:
+        session.execute(_SHARE_SOURCE, where)
     products, variants = _LOCK_FOR_DELETES if kinds & {"delete_product", "delete_variant"} else _LOCK_FOR_UPDATES
     if kinds & {"update_product", "delete_product", "delete_variant", "create_variant"}:
         session.execute(products, where)

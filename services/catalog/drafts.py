@@ -40,6 +40,9 @@ _LATEST = ", ".join(
     for name in ("option_names", *_OF_VARIANT)
 )
 
+# Of a product's drafts: the hash of the run that they all are. Such a run repeats no variant.
+WHOLE_RUN = "CASE WHEN count(run) = count(*) AND count(nullif(run, 0)) = 1 THEN bit_xor(run) END"
+
 DRAFTS = """
 import_drafts WHERE merchant_id = :merchant_id AND import_id = :import_id
     AND product_key >= :first_key AND product_key <= :last_key
@@ -57,6 +60,8 @@ def _read(writes: Collection[str] | None) -> str:
 def resolving(writes: Collection[str] | None) -> str:
     """CTEs that end in `said`, a row per product, and `named`, a row per variant, of the drafts of a range of keys.
 
+    `said` also has what is to be remembered of a product whose records change nothing: `print`, `run` and `said`.
+
     They take the parameters merchant_id, import_id, first_key, last_key and salt, and a CTE `target` before them with
     `product_key`, `product_id`, `n` and `option_names` (those of a product that is there) of the products meant.
 
@@ -68,7 +73,7 @@ def resolving(writes: Collection[str] | None) -> str:
     return f"""
     drafts AS MATERIALIZED (
         SELECT d.* FROM (
-            SELECT product_key, variant_key, line, print, {_read(writes)},
+            SELECT product_key, variant_key, line, print, run, says, {_read(writes)},
                 count(variant_key) OVER (PARTITION BY product_key ORDER BY line ROWS UNBOUNDED PRECEDING) AS position
             FROM {DRAFTS}
         ) d JOIN (SELECT product_key FROM target) target USING (product_key)
@@ -84,14 +89,16 @@ def resolving(writes: Collection[str] | None) -> str:
             string_to_array((array_agg(option_names) FILTER (WHERE option_names IS NOT NULL))[1], E'\\n')
                 AS option_names,
             hash_array_extended(array_agg(print), :salt) AS print,
+            {WHOLE_RUN} AS run,
+            array_agg(says) AS said,
             array_agg(image_urls) FILTER (WHERE image_urls IS NOT NULL) AS image_lists,
             array_agg(image_position) FILTER (WHERE image_urls IS NOT NULL) AS image_positions
         FROM (SELECT * FROM drafts ORDER BY product_key, line) drafts
         GROUP BY product_key
     ),
     said AS MATERIALIZED (
-        SELECT product_key, target.product_id, target.n, resolved.line, resolved.print, title, description, brand,
-            category, tags, status, resolved.option_names,
+        SELECT product_key, target.product_id, target.n, resolved.line, resolved.print, run, said,
+            title, description, brand, category, tags, status, resolved.option_names,
             coalesce(resolved.option_names, known_names) AS names,
             CASE WHEN cardinality(image_lists) = 1 THEN string_to_array(image_lists[1], E'\\n')
                  ELSE (
@@ -107,7 +114,8 @@ def resolving(writes: Collection[str] | None) -> str:
         JOIN (SELECT product_key, product_id, n, option_names AS known_names FROM target) target USING (product_key)
     ),
     repeated AS MATERIALIZED (
-        SELECT product_key, variant_key FROM drafts WHERE variant_key IS NOT NULL
+        SELECT product_key, variant_key FROM drafts
+        WHERE variant_key IS NOT NULL AND product_key IN (SELECT product_key FROM resolved WHERE run IS NULL)
         GROUP BY product_key, variant_key HAVING count(*) > 1
     ),
     single AS (
@@ -132,6 +140,17 @@ def resolving(writes: Collection[str] | None) -> str:
                 [1:cardinality(option_list)], option_list) AS options
         FROM given
     )"""  # noqa: S608  # names of columns
+
+
+# What planning and applying remember of a product: see feed_prints.
+REMEMBER = """
+INSERT INTO feed_prints (merchant_id, product_id, source, print, run, said, blank_prices)
+SELECT :merchant_id, said.product_id, :source, said.print, said.run, said.said,
+"""
+REMEMBERED = """
+ON CONFLICT (product_id) DO UPDATE SET source = excluded.source, print = excluded.print, run = excluded.run,
+    said = excluded.said, blank_prices = excluded.blank_prices
+"""
 
 
 def salt(writes: Collection[str] | None) -> int:

@@ -9,7 +9,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.catalog import measure
-from services.catalog.drafts import StagingLost
 from services.catalog.measure import Feed, Moves
 from services.models import Changeset, Import, Source
 
@@ -113,14 +112,21 @@ def judge_plan(session: Session, changeset: Changeset, *, thresholds: dict[str, 
     described, stocked = moved.moves, 0
     if changeset.import_id is not None:
         import_ = session.get_one(Import, changeset.import_id)
-        said = measure.feed(session, merchant_id=changeset.merchant_id, import_id=import_.id)
-        if said.rows != import_.staged_rows:
-            raise StagingLost(retry_after=1)
+        said = measure.feed(session, import_)
         described, stocked = max(described, said.variants), said.stocked
         earlier = _earlier(session, changeset)
         alike = min(earlier, key=lambda plan: _unlikeness(plan, said), default={})
         verdicts += _of_rows(limits, import_, said, alike)
-        verdicts += _of_feed(session, limits, changeset, source=source, said=said, earlier=earlier, alike=alike)
+        verdicts += _of_feed(
+            session,
+            limits,
+            changeset,
+            source=source,
+            said=said,
+            earlier=earlier,
+            alike=alike,
+            skipped=import_.skipped or {},
+        )
     elif moved.sold_out:
         stocked = measure.in_stock(session, merchant_id=changeset.merchant_id) - moved.sold_out
     verdicts += _of_moves(limits, moved, described=described, stocked=stocked)
@@ -178,6 +184,7 @@ def _of_feed(
     said: Feed,
     earlier: list[Verdicts],
     alike: Verdicts,
+    skipped: dict[str, Any],
 ) -> list[Verdict]:
     off, on_sale = 0, 0
     policy = source.missing if source else "leave"
@@ -194,7 +201,9 @@ def _of_feed(
     ]
     if not earlier and not known:
         return verdicts
-    blank = measure.blank_prices(session, changeset) if said.unpriced and _may_write(changeset, "price") else 0
+    blank = 0
+    if said.unpriced and _may_write(changeset, "price"):
+        blank = measure.blank_prices(session, changeset) + skipped.get("blank_prices", 0)
     priced = max(0, said.variants - said.unpriced - variants.get("create", 0))  # new ones do not thin it out
     verdicts.append(
         _share(

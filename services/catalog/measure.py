@@ -4,6 +4,7 @@ Nothing here is a row at a time in Python, and what a plan does not touch is not
 costs one pass over its drafts.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -12,28 +13,17 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from services.models import Changeset
+from services.catalog.drafts import StagingLost
+from services.models import Changeset, Import
+from services.models.imports import SAYS, SPOKEN
 
 LARGEST_MOVES = 10
 
-# Fields of a draft whose silence is telling, and the field of the catalogue each of them feeds. Not those that come
+# Fields of a draft whose silence is telling → the field of the catalogue each of them feeds. Not those that come
 # and go by nature: a sale that ends takes its compare-at prices along. A currency may be named by the request, one time
 # and not the next; where it changes, another guard says so.
-SPOKEN = {
-    "title": "title",
-    "description": "description",
-    "brand": "brand",
-    "category": "category",
-    "tags": "tags",
-    "status": "status",
-    "image_urls": "images",
-    "sku": "sku",
-    "barcode": "barcode",
-    "price": "price",
-    "cost": "cost",
-    "stock": "stock",
-    "weight_grams": "weight_grams",
-}
+_FED = {name: "images" if name == "image_urls" else name for name in SPOKEN}
+_BIT = {name: 1 << bit for bit, name in enumerate(SAYS)}
 
 # As for planning: hashes and sorts stay in memory, no plan is kept that was made while the tables were empty, and the
 # rows of other merchants are not read. One process counts as fast as three where workers fill the machine.
@@ -45,15 +35,7 @@ SELECT set_config('work_mem', '64MB', true), set_config('plan_cache_mode', 'forc
 MANY = 50_000  # items: to look up more variants than that one by one takes longer than to read them all
 
 _OWN_DRAFTS = "import_drafts d WHERE d.merchant_id = :merchant_id AND d.import_id = :import_id"
-_FEED = text(f"""
-SELECT count(*) AS rows, count(d.variant_key) AS variants,
-    count(*) FILTER (WHERE d.price IS NULL AND d.variant_key IS NOT NULL) AS unpriced,
-    count(*) FILTER (WHERE d.price > 0 AND d.cost > 0) AS costed,
-    count(*) FILTER (WHERE d.price < d.cost) AS below_cost,
-    count(d.variant_key) FILTER (WHERE (d.stock > 0) IS NOT FALSE) AS stocked,
-    {", ".join(f"count(d.{name}) AS {name}" for name in SPOKEN)}
-FROM {_OWN_DRAFTS}
-""")  # noqa: S608  # names of fields
+_FEED = text(f"SELECT d.says, count(*) AS rows FROM {_OWN_DRAFTS} GROUP BY d.says")  # noqa: S608  # our own part
 
 # Every draft looks up its variant in the unique indexes, for the reason given in the planning of feeds: statistics do
 # not know a merchant whose first import was a minute ago.
@@ -216,17 +198,30 @@ def set_up(session: Session, *, items: int = 0) -> None:
     session.execute(_SET_UP, {"loops": "off" if items > MANY else "on"})
 
 
-def feed(session: Session, *, merchant_id: UUID, import_id: UUID) -> Feed:
-    """What the staged drafts of an import say."""
-    found = session.execute(_FEED, {"merchant_id": merchant_id, "import_id": import_id}).one()._mapping
-    rows = int(found["rows"])
-    silent = {catalogued: 1 - found[name] / rows if rows else 0.0 for name, catalogued in SPOKEN.items()}
-    plain = ("variants", "unpriced", "costed", "below_cost", "stocked")
-    return Feed(rows=rows, silent=silent, **{name: int(found[name]) for name in plain})
+def feed(session: Session, import_: Import) -> Feed:
+    """What the rows of an import say: the staged drafts, and those that were not because they say nothing new.
+
+    Raises StagingLost when the drafts are not all there.
+    """
+    found = session.execute(_FEED, {"merchant_id": import_.merchant_id, "import_id": import_.id})
+    rows_of: Counter[int] = Counter({row.says: row.rows for row in found})
+    if rows_of.total() != import_.staged_rows:
+        raise StagingLost(retry_after=1)
+    for says, more in (import_.skipped or {}).get("says", {}).items():
+        rows_of[int(says)] += more
+    rows = rows_of.total()
+    named = {name: sum(n for says, n in rows_of.items() if says & bit) for name, bit in _BIT.items()}
+    priced = _BIT["variants"] | _BIT["price"]
+    return Feed(
+        rows=rows,
+        silent={catalogued: 1 - named[name] / rows if rows else 0.0 for name, catalogued in _FED.items()},
+        unpriced=named["variants"] - sum(n for says, n in rows_of.items() if says & priced == priced),
+        **{name: named[name] for name in ("variants", "costed", "below_cost", "stocked")},
+    )
 
 
 def blank_prices(session: Session, changeset: Changeset) -> int:
-    """How many variants that have a price are in the feed without one."""
+    """How many variants that have a price are staged without one."""
     which = {"merchant_id": changeset.merchant_id, "import_id": changeset.import_id, "source": changeset.source}
     return int(session.execute(_BLANKED, which).scalar_one())
 

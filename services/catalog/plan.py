@@ -3,11 +3,11 @@
 A range of product keys at a time, drafts and products side by side, in one transaction with the cursor behind it.
 What a draft does not say (None) leaves what is known, and a row that would stay the same makes no item. A product to be
 created is one item without values (its drafts hold them until it is applied); a new variant of a product that is there
-is an item of its own, with its values. Products the feed no longer has are counted, and changed as the source's policy
-says.
+is an item of its own, with its values. Products the feed no longer has, which were noted when it was read, are counted,
+and changed as the source's policy says.
 
 Products whose records hash to what they hashed to when they last changed nothing (`feed_prints`) are not compared at
-all.
+all. Those whose records could be told unread to be the same (services/imports/unchanged.py) are not even staged.
 """
 
 from collections.abc import Collection
@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from services.catalog.drafts import DRAFTS, StagingLost, resolving, salt
+from services.catalog.drafts import DRAFTS, REMEMBER, REMEMBERED, WHOLE_RUN, StagingLost, resolving, salt
 from services.core.ids import new_id
 from services.models import Changeset
 
@@ -61,12 +61,14 @@ WITH d AS (
     WHERE merchant_id = :merchant_id AND import_id = :import_id AND product_key > :after
     ORDER BY product_key LIMIT :rows
 ),
-p AS (
-    SELECT key FROM products WHERE merchant_id = :merchant_id AND source = :source AND key > :after
-    ORDER BY key LIMIT :rows
+m AS (
+    SELECT product_key FROM import_missing
+    WHERE merchant_id = :merchant_id AND import_id = :import_id AND product_key > :after
+    ORDER BY product_key LIMIT :rows
 )
 SELECT (SELECT min(product_key) FROM d) AS first, (SELECT max(product_key) FROM d) AS last_draft,
-    (SELECT max(key) FROM p) AS last_product, (SELECT count(*) FROM d) AS drafts, (SELECT count(*) FROM p) AS products
+    (SELECT max(product_key) FROM m) AS last_missing, (SELECT count(*) FROM d) AS drafts,
+    (SELECT count(*) FROM m) AS missing
 """)
 
 
@@ -135,27 +137,33 @@ def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
     return text(f"""
     WITH keys AS MATERIALIZED (
         SELECT product_key, count(*) AS rows, min(line) AS line, count(variant_key) AS variants,
-            hash_array_extended(array_agg(print), :salt) AS print
-        FROM (SELECT product_key, line, variant_key, print FROM {DRAFTS} ORDER BY product_key, line) ordered
+            hash_array_extended(array_agg(print), :salt) AS print, {WHOLE_RUN} AS run
+        FROM (SELECT product_key, line, variant_key, print, run FROM {DRAFTS} ORDER BY product_key, line) ordered
         GROUP BY product_key
     ),
     twins AS MATERIALIZED (
         SELECT product_key, variant_key, array_agg(line ORDER BY line) AS lines
-        FROM {DRAFTS} AND variant_key IS NOT NULL
+        FROM {DRAFTS} AND variant_key IS NOT NULL AND product_key IN (SELECT product_key FROM keys WHERE run IS NULL)
         GROUP BY product_key, variant_key HAVING count(*) > 1
     ),
-    present AS (
-        SELECT key, id, version, status FROM products
-        WHERE merchant_id = :merchant_id AND source = :source AND key > :after AND (key <= :upto OR :last)
+    named_keys AS (
+        SELECT product_key, rows, line, variants, print FROM keys
+        UNION ALL
+        SELECT product_key, NULL, NULL, NULL, NULL FROM import_missing
+        WHERE merchant_id = :merchant_id AND import_id = :import_id AND product_key > :after AND product_key <= :upto
     ),
     matched AS MATERIALIZED (
-        SELECT coalesce(keys.product_key, present.key) AS product_key, keys.rows, keys.line, keys.variants, keys.print,
+        SELECT keys.product_key, keys.rows, keys.line, keys.variants, keys.print,
             present.id AS product_id, present.version, present.status, known.print = keys.print AS same
-        FROM keys FULL JOIN present ON present.key = keys.product_key
+        FROM named_keys keys
+        LEFT JOIN LATERAL (SELECT id, version, status FROM products
+                           WHERE merchant_id = :merchant_id AND source = :source AND key = keys.product_key
+                           LIMIT 1) present ON true
         LEFT JOIN LATERAL (SELECT print FROM feed_prints WHERE product_id = present.id LIMIT 1) known ON true
+        WHERE keys.rows IS NOT NULL OR present.id IS NOT NULL
     ),
     target AS MATERIALIZED (
-        SELECT 0 AS n, m.product_key, m.product_id, m.print, p.version, {", ".join(f"p.{name}" for name in _PRODUCT)}
+        SELECT 0 AS n, m.product_key, m.product_id, p.version, {", ".join(f"p.{name}" for name in _PRODUCT)}
         FROM matched m
         JOIN LATERAL (SELECT * FROM products
                       WHERE merchant_id = :merchant_id AND source = :source AND key = m.product_key LIMIT 1) p ON true
@@ -169,7 +177,7 @@ def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
     ),
     variants_diff AS (
         SELECT named.product_key, named.variant_key, named.product_id, v.id AS variant_id, v.version, named.line,
-            named.position,
+            named.position, named.price IS NULL AND v.price > 0 AS blank,
             CASE WHEN v.id IS NULL THEN {_whole((*_VARIANT, "position"), "named")}
                  ELSE {changes_sql(_VARIANT, "named", "v")} END AS changes
         FROM named
@@ -203,10 +211,11 @@ def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
             LATERAL (SELECT encode(:id_start || substr(int8send(nth << 24), 3), 'hex')::uuid AS id) made
     ),
     remembered AS (
-        INSERT INTO feed_prints (merchant_id, product_id, print)
-        SELECT :merchant_id, product_id, print FROM target
-        WHERE NOT EXISTS (SELECT FROM items WHERE items.product_key = target.product_key)
-        ON CONFLICT (product_id) DO UPDATE SET print = excluded.print
+        {REMEMBER} coalesce(blank.prices, 0)
+        FROM said LEFT JOIN (SELECT product_key, count(*) AS prices FROM variants_diff WHERE blank GROUP BY product_key)
+            blank USING (product_key)
+        WHERE NOT EXISTS (SELECT FROM items WHERE items.product_key = said.product_key)
+        {REMEMBERED}
     )
     SELECT coalesce((SELECT sum(rows) FROM matched), 0)::int AS rows, (SELECT count(*) FROM items) AS items,
         (SELECT count(*) FROM matched WHERE rows IS NULL) AS products_missing,
@@ -227,7 +236,7 @@ def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
 
 
 def plan_range(session: Session, changeset: Changeset, *, drafts: int, missing: str = "leave") -> Planned:
-    """Plan the next products behind `plan_cursor`: about `ROWS` drafts, whole products, and those they leave out.
+    """Plan the next products behind `plan_cursor`: about `ROWS` drafts, whole products, and those the feed lacks.
 
     Adds items, moves the cursor, and adds up in `counts` what makes no items: products unchanged and missing, variants
     unchanged and those that come with products. `drafts` is how many are left to be planned, `missing` the source's
@@ -245,9 +254,9 @@ def plan_range(session: Session, changeset: Changeset, *, drafts: int, missing: 
     found = session.execute(_RANGE, {**where, "rows": rows}).one()
     if found.drafts != min(rows, drafts):
         raise StagingLost(retry_after=1)
-    ends = [end for end, of in ((found.last_draft, found.drafts), (found.last_product, found.products)) if of == rows]
+    ends = [end for end, of in ((found.last_draft, found.drafts), (found.last_missing, found.missing)) if of == rows]
     last = not ends
-    upto = min(ends) if ends else max(found.last_draft or "", found.last_product or "", where["after"])
+    upto = min(ends) if ends else max(found.last_draft or "", found.last_missing or "", where["after"])
     done = session.execute(
         _statement(None if changeset.writes is None else tuple(changeset.writes), missing),
         {
@@ -256,7 +265,6 @@ def plan_range(session: Session, changeset: Changeset, *, drafts: int, missing: 
             "first_key": f"{upto}~" if found.first is None else found.first,  # behind the last: no draft
             "last_key": upto,
             "upto": upto,
-            "last": last,
             "items": changeset.items,
             "id_start": new_id().bytes[:10],
             "salt": salt(changeset.writes),

@@ -7,7 +7,10 @@ of earlier records and a file may scatter a product's variants anywhere.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from services.formats.runs import Run
 
 
 class Draft(NamedTuple):
@@ -72,6 +75,10 @@ class Reading:
     sheet: str = ""  # of a workbook
     # All records once more as they stand in the file, with their line: cells below `headers`, nothing judged.
     rows: Callable[[], Iterator[tuple[int, list[str]]]] | None = None
+    # All records once more in runs that say what they come to by a hash (of `salt` too), and what one run comes to;
+    # None where records cannot be told apart like that.
+    runs: "Callable[[bytes], Iterator[Run]] | None" = None
+    drafts_of: "Callable[[Run], Iterator[Draft | RowError]] | None" = None
 
 
 class FeedRefused(Exception):

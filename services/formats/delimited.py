@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import BinaryIO
 
-from services.formats import exported, generic, headers, packed, records, shopify, sniff, table, woocommerce
+from services.formats import exported, generic, headers, packed, records, runs, shopify, sniff, table, woocommerce
 from services.formats import mapping as mappings
 from services.formats.base import Draft, FeedRefused, Reading, RowError
 
 # In this order; the last takes every table that is about products.
-_FORMATS: tuple[
-    tuple[str, Callable[[set[str]], bool], Callable[[table.Table], tuple[dict[str, str], table.Mapper]]], ...
-]
+_FORMATS: tuple[tuple[str, Callable[[set[str]], bool], table.Columns], ...]
 _FORMATS = (
     *exported.FORMATS,
     (shopify.FORMAT, shopify.recognises, shopify.mapper),
@@ -65,12 +63,21 @@ def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: mapp
     name, make_mapper = next((name, make) for name, recognises, make in formats if recognises(names))
     if mapping:
         make_mapper = mappings.applied(make_mapper, mapping, found.headers)
-    columns, to_draft = make_mapper(found)
+    columns, to_draft, apart = make_mapper(found)
 
     def as_they_stand() -> Iterator[tuple[int, list[str]]]:
         for item in from_line(found.delimiter, found.first_line, len(found.headers), found.trims, judged=False):
             if not isinstance(item, RowError):
                 yield item
+
+    def in_runs(salt: bytes) -> Iterator[runs.Run]:
+        assert apart is not None  # noqa: S101  or nobody was given this function
+        learned = (name, found.headers, found.trims, clean, default_currency, apart.learned)
+        return runs.runs(
+            from_line(found.delimiter, found.first_line, len(found.headers), found.trims),
+            keys=apart.keys,
+            salt=salt + repr(learned).encode("utf-8", "surrogatepass"),
+        )
 
     drafts = _drafts(from_line(found.delimiter, found.first_line, len(found.headers), found.trims), to_draft)
     first = next(drafts, None)
@@ -86,6 +93,8 @@ def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: mapp
         tuple(found.headers),
         tuple(row[:-1] for row in found.sample[: table.SHOWN]),
         rows=as_they_stand,
+        runs=in_runs if apart else None,
+        drafts_of=lambda run: _drafts(iter(run.items), to_draft),
     )
 
 

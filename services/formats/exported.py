@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from services.formats import cells, headers, layouts, numbers, shopify, trees, woocommerce, woocommerce_layout
 from services.formats.base import Draft, RowError
 from services.formats.formulas import restored
-from services.formats.table import Mapper, Table
+from services.formats.table import Apart, Columns, Mapper, Table
 
 PLAIN_FORMAT = "shopopti_csv"
 
@@ -136,6 +136,8 @@ class _Table:
         self.weight = cells.weight(self.spelled["weight"], habits["weight"] or common, unit)
         self.currency = cells.currency(self.spelled["currency"], default)
         self.default = default
+        keys = (self.at["key"],) if self.at["key"] < width else ()
+        self.apart = Apart(keys, repr((habits, common)))
         self.pick = itemgetter(*(self.at[name] for name in _Record._fields))
 
     def draft(
@@ -215,14 +217,14 @@ def _pictures(addresses: Iterable[str]) -> str | None:
 def _reader(
     wanted: dict[str, str],
     *,
-    added: Callable[[Table], tuple[dict[str, str], Mapper]] | None = None,
+    added: Columns | None = None,
     plain: Callable[[str], str] = restored,
-) -> Callable[[Table], tuple[dict[str, str], Mapper]]:
+) -> Columns:
     """The mapper of tables with our own or Shopify's columns. `added` reads rows that were added by hand."""
 
-    def mapper(table: Table) -> tuple[dict[str, str], Mapper]:
+    def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
         ours = _Table(table, wanted, unit="g")
-        theirs = added(table)[1] if added else None
+        _, theirs, alone = added(table) if added else ({}, None, ours.apart)
         pick = ours.pick
 
         def draft(row: list[str], line: int, errors: list[RowError]) -> Draft | None:
@@ -238,14 +240,19 @@ def _reader(
             images = _pictures(record.images.split("\n")) if record.images else None
             return ours.draft(record, line, errors, status, images)
 
-        return ours.columns, draft
+        return ours.columns, draft, _both(ours.apart, alone)
 
     return mapper
 
 
-def _woocommerce(table: Table) -> tuple[dict[str, str], Mapper]:
+def _both(ours: Apart, theirs: Apart | None) -> Apart | None:
+    """Rows are read apart when either reader reads them so."""
+    return theirs and Apart(ours.keys, ours.learned + theirs.learned)
+
+
+def _woocommerce(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
     ours = _Table(table, _WOOCOMMERCE, unit="kg")
-    columns, theirs = woocommerce.mapper(table)
+    columns, theirs, alone = woocommerce.mapper(table)
     pick, unlisted = ours.pick, woocommerce_layout.restored_list
 
     def draft(row: list[str], line: int, errors: list[RowError]) -> Draft | None:
@@ -274,7 +281,7 @@ def _woocommerce(table: Table) -> tuple[dict[str, str], Mapper]:
         )
         return ours.draft(record, line, errors, _STATUS_OF.get(record.status), _pictures(pictures))
 
-    return columns | ours.columns, draft
+    return columns | ours.columns, draft, _both(ours.apart, alone)
 
 
 # As the readers of tables take them: name, whether the headers are this format's, its mapper.

@@ -15,7 +15,7 @@ from services.formats.base import Draft, RowError
 from services.formats.headers import Meaning
 from services.formats.numbers import word_set
 from services.formats.options import Options, option_columns
-from services.formats.table import Mapper, Table
+from services.formats.table import Apart, Mapper, Table
 
 FORMAT = "generic_csv"
 
@@ -88,8 +88,8 @@ def _stand_in(at: dict[str, int], said: dict[str, Meaning]) -> None:
             at["sku"] = at[number]
 
 
-def mapper(table: Table) -> tuple[dict[str, str], Mapper]:
-    """The columns used (header → Draft field), and the function that turns a record into a draft."""
+def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
+    """The columns used (header → Draft field), the function that turns a record into a draft, and whether alone."""
     names, width = table.headers, len(table.headers)
     chosen = _choose(names, table.default_currency)
     options, option_fields = option_columns(names, group=chosen.at.get("group"))
@@ -101,14 +101,22 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper]:
     }
     columns |= {names[index]: "category" for index in chosen.categories}
     columns |= {names[index]: "image_urls" for index in chosen.images} | option_fields
-    build = _mapper_of(table, chosen, at, options)
+    build, learned = _mapper_of(table, chosen, at, options)
+    apart = None if options and options.continues else _apart(at, width, learned)
     if "children" in chosen.at:
         columns[names[chosen.at["children"]]] = "product_key"
-        build = _with_parents(table, chosen.at["children"], at["sku"], build)
-    return columns, build
+        build, apart = _with_parents(table, chosen.at["children"], at["sku"], build), None
+    return columns, build, apart
 
 
-def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Options | None) -> Mapper:
+def _apart(at: dict[str, int], width: int, learned: str) -> Apart:
+    keys = tuple(dict.fromkeys(at[field] for field in ("handle", "group", "id", "sku") if at[field] < width))
+    dated = any(at[field] < width for field in ("sale_from", "sale_to", "sale_period"))
+    return Apart(keys, f"{learned} {datetime.now(UTC).date()}" if dated else learned)
+
+
+def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Options | None) -> tuple[Mapper, str]:
+    """The mapper, and what it has learned from the sample."""
     names, width = table.headers, len(table.headers)
     spelled = {field: names[index] if index < width else "" for field, index in at.items()}
     pick = itemgetter(*(at[field] for field in _PICKED))
@@ -197,7 +205,7 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
         ))  # fmt: skip
         return made
 
-    return draft
+    return draft, repr((marks, unit))
 
 
 def _money_reader(

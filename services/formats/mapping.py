@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from services.formats import cells, expressions, generic, headers, numbers, options, shopify, table, woocommerce
 from services.formats.base import FeedRefused, RowError
 
-Columns = Callable[[table.Table], tuple[dict[str, str], table.Mapper]]
+Columns = table.Columns
 
 # Field of a mapping → the column of a general table that feeds it, as headers.NAMES calls it.
 FIELDS: dict[str, str] = {
@@ -169,13 +169,13 @@ def applied(make: Columns, mapping: Mapping, shown: Sequence[str]) -> Columns:
         if roles is not None and field not in roles:
             raise _invalid(f"Files of this shop system have no {field}. With `others` ignored the rules alone count.")
 
-    def columns(opened: table.Table) -> tuple[dict[str, str], table.Mapper]:
-        names, change = _changed(opened, mapping, shown, roles)
+    def columns(opened: table.Table) -> tuple[dict[str, str], table.Mapper, table.Apart | None]:
+        names, change, learned = _changed(opened, mapping, shown, roles)
         _refuse_nameless(names, roles, opened.headers)
         if not mapping.fields:
             return make(opened)
         sink: list[RowError] = []
-        used, to_draft = make(
+        used, to_draft, apart = make(
             opened._replace(
                 headers=names,
                 sample=[change(row, 0, sink) for row in opened.sample],
@@ -194,7 +194,9 @@ def applied(make: Columns, mapping: Mapping, shown: Sequence[str]) -> Columns:
                 ]
             return found
 
-        return {sources.get(name, name): field for name, field in used.items()}, draft
+        if apart is not None:
+            apart = table.Apart(_raw_keys(apart.keys, opened, mapping, shown), apart.learned + learned)
+        return {sources.get(name, name): field for name, field in used.items()}, draft, apart
 
     return columns
 
@@ -218,10 +220,24 @@ def role(header: str, roles: dict[str, str] | None) -> str | None:
     return next((field for field, one in FIELDS.items() if said and one == said.field), None)
 
 
+def _raw_keys(keys: tuple[int, ...], opened: table.Table, mapping: Mapping, shown: Sequence[str]) -> tuple[int, ...]:
+    """The columns of the file behind those of the changed table, as far as one column makes one."""
+    look_up = _finder(opened.headers, shown)
+    kept = len(opened.headers) if mapping.others else 0
+    found: list[int] = []
+    for key in keys:
+        rule = None if key < kept else list(mapping.fields.values())[key - kept]
+        if rule is None:
+            found.append(key)
+        elif rule.columns and not rule.expression:
+            found.append(look_up(rule.columns[0], True))
+    return tuple(index for index in dict.fromkeys(found) if index < len(opened.headers))
+
+
 def _changed(
     opened: table.Table, mapping: Mapping, shown: Sequence[str], roles: dict[str, str] | None
-) -> tuple[list[str], Callable[[list[str], int, list[RowError]], list[str]]]:
-    """The headers of the changed table, and the function that changes a row of it."""
+) -> tuple[list[str], Callable[[list[str], int, list[RowError]], list[str]], str]:
+    """The headers of the changed table, the function that changes a row of it, and what it has learned for that."""
     width = len(opened.headers)
     look_up = _finder(opened.headers, shown)
     kept = []
@@ -240,7 +256,8 @@ def _changed(
         made = [make(row, line, errors) for make in makers]
         return [*row[:width], *made, ""] if kept else [*made, ""]
 
-    return [*kept, *added], change
+    habits = [] if all(rule.expression is None for rule in mapping.fields.values()) else _marks(opened)
+    return [*kept, *added], change, repr(habits)
 
 
 def _general_name(field: str) -> str:
@@ -338,6 +355,11 @@ def _reckoner(rule: Rule, look_up: Callable[[str, bool], int], opened: table.Tab
             return ""
 
     return reckon
+
+
+def _marks(opened: table.Table) -> list[str]:
+    """How each column writes numbers: all that expressions learn from a table's first records."""
+    return [numbers.habit(row[index] for row in opened.sample) for index in range(len(opened.headers))]
 
 
 def _refuse_nameless(names: list[str], roles: dict[str, str] | None, before: list[str]) -> None:

@@ -10,7 +10,7 @@ from operator import itemgetter
 from services.formats import cells, headers, numbers
 from services.formats.base import Draft, RowError
 from services.formats.numbers import word_set
-from services.formats.table import Mapper, Table
+from services.formats.table import Apart, Mapper, Table
 
 FORMAT = "shopify_csv"
 
@@ -72,8 +72,8 @@ def slug(title: str) -> str:
     return re.sub(r"[\W_]+", "-", title.casefold()).strip("-")
 
 
-def mapper(table: Table) -> tuple[dict[str, str], Mapper]:
-    """The columns used (header → Draft field), and the function that turns a record into a draft."""
+def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart]:
+    """The columns used (header → Draft field), the function that turns a record into a draft; it looks at no other."""
     at = headers.locate(table.headers, _NAMES)
     width = len(table.headers)
     spelled = {key: table.headers[index] if index < width else "" for key, index in at.items()}
@@ -86,7 +86,8 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper]:
         cells.money(spelled[key], _COLUMNS[key][1], marks[key] or common, default) for key in marks
     )
     read_stock = cells.stock(spelled["quantity"], common)
-    read_grams = cells.weight(spelled["grams"], numbers.habit(row[at["grams"]] for row in table.sample), "g")
+    grams_mark = numbers.habit(row[at["grams"]] for row in table.sample)
+    read_grams = cells.weight(spelled["grams"], grams_mark, "g")
 
     def draft(row: list[str], line: int, errors: list[RowError]) -> Draft | None:
         (
@@ -148,4 +149,5 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper]:
             cells.images((variant_image,)) if variant_image else None,
         )
 
-    return columns, draft
+    keys = tuple(at[key] for key in ("handle", "title") if at[key] < width)
+    return columns, draft, Apart(keys, repr((marks, common, grams_mark)))

@@ -35,6 +35,17 @@ class Table(NamedTuple):
 Mapper = Callable[[list[str], int, list[RowError]], Draft | None]
 
 
+class Apart(NamedTuple):
+    """That each record of a table is read by itself, whatever other records say."""
+
+    keys: tuple[int, ...]  # columns that name the product; of a record the first that is filled counts
+    learned: str  # what its reading depends on besides its cells, the headers and the default currency
+
+
+# Of a table: the columns that are used (header → Draft field), the mapper, and whether records are read apart.
+Columns = Callable[[Table], tuple[dict[str, str], Mapper, Apart | None]]
+
+
 class _Candidate(NamedTuple):
     score: int
     fitting: int

@@ -26,7 +26,7 @@ LookUp = Callable[[str], str | None]
 Row = tuple[dict[str, str], str | None]
 # The same as a line of a table: number in the file, cells, the variant's key.
 Line = tuple[int, list[str], str | None]
-Columns = Callable[[table.Table], tuple[dict[str, str], table.Mapper]]
+Columns = table.Columns
 
 
 class Known(NamedTuple):
@@ -137,7 +137,7 @@ def of_rows(
     opened = table.Table("", names, 1, sample, False, default_currency, lambda: (row for _, row, _ in rows()))
     if mapping:
         columns = applied(columns, mapping, list(spelled.values()))
-    used, to_draft = columns(opened)
+    used, to_draft, _ = columns(opened)
     filled = {name for row in sample for name, cell in zip(names, row, strict=False) if cell.strip()}
     drafts = _drafts(rows(), to_draft, spelled, priced)
     first = next(drafts, None)

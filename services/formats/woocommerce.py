@@ -13,7 +13,7 @@ from operator import itemgetter
 from services.formats import cells, headers, links, numbers
 from services.formats.base import Draft, RowError
 from services.formats.numbers import word_set
-from services.formats.table import Mapper, Table
+from services.formats.table import Apart, Mapper, Table
 
 FORMAT = "woocommerce_csv"
 
@@ -63,8 +63,8 @@ def recognises(names: set[str]) -> bool:
     return {"type", "name"} <= names and bool(names & {"sku", "parent"}) and len(names & _OWN) >= 2
 
 
-def mapper(table: Table) -> tuple[dict[str, str], Mapper]:
-    """The columns used (header → Draft field), and the function that turns a record into a draft."""
+def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
+    """The columns used (header → Draft field), the function that turns a record into a draft, and whether alone."""
     at = headers.locate(table.headers, {key: names for key, (names, _) in _COLUMNS.items()})
     width = len(table.headers)
     spelled = {key: table.headers[index] if index < width else "" for key, index in at.items()}
@@ -82,11 +82,8 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper]:
     )
     read_stock = cells.stock(spelled["stock"], common)
     unit = (headers.meaning(spelled["weight"]) or headers.Meaning("", 0)).unit
-    read_weight = cells.weight(
-        spelled["weight"],
-        marks["weight"] or common,
-        unit or numbers.weight_unit(row[at["weight"]] for row in table.sample),
-    )
+    unit = unit or numbers.weight_unit(row[at["weight"]] for row in table.sample)
+    read_weight = cells.weight(spelled["weight"], marks["weight"] or common, unit)
     parent_key = _parents(table, at)
 
     def draft(row: list[str], line: int, errors: list[RowError]) -> Draft | None:
@@ -148,7 +145,9 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper]:
             pictures.partition("\n")[0] if pictures and is_child else None,
         )
 
-    return columns, draft
+    keys = tuple(at[key] for key in ("parent", "sku", "id") if at[key] < width)
+    dated = today if min(at["starts"], at["ends"]) < width else None
+    return columns, draft, Apart(keys, repr((marks, common, unit, dated))) if parent_key is str else None
 
 
 def _attributes(names: list[str]) -> list[tuple[int, int]]:

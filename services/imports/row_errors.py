@@ -42,6 +42,7 @@ class ErrorTally:
         self.kept: list[RowError] = []
         self.codes: Counter[str] = Counter()
         self.fatal = 0
+        self.total = 0
         for error in errors:
             self.add(error)
 
@@ -49,6 +50,7 @@ class ErrorTally:
         """Count it, and keep it if there is room."""
         self.codes[error.code] += 1
         self.fatal += error.fatal
+        self.total += 1
         if len(self.kept) < KEPT_ERRORS:
             self.kept.append(error)
 

@@ -45,14 +45,17 @@ WHERE c.merchant_id = :merchant_id AND c.source = :source AND c.kind = 'import' 
             AND jobs.state NOT IN ('succeeded', 'failed', 'cancelled')))
 """)
 
-_SWEEP = text("""
-DELETE FROM import_drafts WHERE merchant_id = :merchant_id AND import_id IN (
+_SWEEPS = [
+    text(f"""
+DELETE FROM {table} WHERE merchant_id = :merchant_id AND import_id IN (
     SELECT imports.id FROM imports LEFT JOIN jobs ON jobs.id = imports.job_id
     WHERE imports.merchant_id = :merchant_id AND coalesce(jobs.state, 'failed') IN ('succeeded', 'failed', 'cancelled')
         AND NOT EXISTS (SELECT FROM changesets c WHERE c.merchant_id = :merchant_id AND c.import_id = imports.id
                         AND c.finished_at IS NULL)
-        AND EXISTS (SELECT FROM import_drafts d WHERE d.merchant_id = :merchant_id AND d.import_id = imports.id))
-""")
+        AND EXISTS (SELECT FROM {table} d WHERE d.merchant_id = :merchant_id AND d.import_id = imports.id))
+""")  # noqa: S608  # our own tables
+    for table in ("import_drafts", "import_missing")
+]
 
 
 def take_turn(run: Run, import_id: UUID) -> Import | None:
@@ -80,5 +83,6 @@ def take_turn(run: Run, import_id: UUID) -> Import | None:
 
 
 def sweep_drafts(session: Session, *, merchant_id: UUID) -> None:
-    """Drop drafts that nobody will need: of imports whose job has ended and that no open plan is made of."""
-    session.execute(_SWEEP, {"merchant_id": merchant_id})
+    """Drop drafts that nobody will need, and what their feeds lack: of imports that ended and have no open plan."""
+    for sweep in _SWEEPS:
+        session.execute(sweep, {"merchant_id": merchant_id})

@@ -24,6 +24,7 @@ from services.imports.receive import FeedNotUsable
 from services.imports.row_errors import ErrorTally, record_errors
 from services.imports.staging import clear_drafts, is_staged, stage
 from services.imports.turns import take_turn
+from services.imports.unchanged import forget_missing
 from services.jobs import Outcome, Run, Snooze
 from services.models import Changeset, Import, Source
 from services.storage import get_storage
@@ -47,14 +48,14 @@ class Origin:
     `ended` returns what the job's result is to say besides.
     """
 
-    stage: Callable[[Run, Import], None]
+    stage: Callable[[Run, Import, Changeset], None]
     ended: Callable[[Session, Import, Changeset], dict[str, Any]] = _nothing_more
 
 
-def _stage_file(run: Run, import_: Import) -> None:
+def _stage_file(run: Run, import_: Import, changeset: Changeset) -> None:
     with get_storage().open(import_.storage_key or "", merchant_id=import_.merchant_id) as file:
         try:
-            stage(run, import_, file)
+            stage(run, import_, changeset, file)
         except FeedRefused as refused:
             raise FeedNotUsable(refused) from refused
 
@@ -77,7 +78,7 @@ def run_import(run: Run, *, import_id: UUID, origin: Origin = FILE) -> Outcome |
         fetch(run, import_)
     changeset = _changeset(run, import_id)
     if changeset.planned_at is None:
-        _ensure_staged(run, import_id, origin)
+        _ensure_staged(run, import_id, changeset, origin)
         _refuse_bad_rows(run, import_id, changeset.id)
         while _plan_next(run, import_id, changeset.id):
             pass
@@ -85,7 +86,7 @@ def run_import(run: Run, *, import_id: UUID, origin: Origin = FILE) -> Outcome |
         _decide(run, import_id, changeset.id, origin)
     else:
         _go_on(run, changeset.id)
-        _ensure_staged(run, import_id, origin)
+        _ensure_staged(run, import_id, changeset, origin)
     if not run.ended:
         applying.apply_changeset(run, changeset_id=changeset.id, ended=_applied(origin))
     return None
@@ -98,11 +99,11 @@ def apply_approved(run: Run, *, changeset_id: UUID, origin_of: Callable[[Import]
     """
     origin = FILE
     with run.transaction() as session:
-        import_id = session.get_one(Changeset, changeset_id).import_id
-        if import_id is not None:
-            origin = origin_of(session.get_one(Import, import_id))
-    if import_id is not None:
-        _ensure_staged(run, import_id, origin)
+        changeset = session.get_one(Changeset, changeset_id)
+        if changeset.import_id is not None:
+            origin = origin_of(session.get_one(Import, changeset.import_id))
+    if changeset.import_id is not None:
+        _ensure_staged(run, changeset.import_id, changeset, origin)
     applying.apply_changeset(run, changeset_id=changeset_id, ended=_applied(origin))
 
 
@@ -136,13 +137,13 @@ def _source(session: Session, import_: Import) -> Source:
     return source_named(session, merchant_id=import_.merchant_id, name=import_.source)
 
 
-def _ensure_staged(run: Run, import_id: UUID, origin: Origin) -> None:
+def _ensure_staged(run: Run, import_id: UUID, changeset: Changeset, origin: Origin) -> None:
     """Stage the drafts, unless they are all there."""
     with run.transaction() as session:
         import_ = session.get_one(Import, import_id)
         staged = is_staged(session, import_)
     if not staged:
-        origin.stage(run, import_)
+        origin.stage(run, import_, changeset)
 
 
 def _refuse_bad_rows(run: Run, import_id: UUID, changeset_id: UUID) -> None:
@@ -153,6 +154,7 @@ def _refuse_bad_rows(run: Run, import_id: UUID, changeset_id: UUID) -> None:
             changeset = session.get_one(Changeset, changeset_id)
             changeset.state, changeset.finished_at, changeset.note = "failed", now(), "bad_rows"
             clear_drafts(session, import_)
+            forget_missing(session, import_)
     if refused:
         raise BadRows(
             f"{import_.errors} of {import_.rows} rows cannot be used, and this source takes a file as a whole."
@@ -184,7 +186,7 @@ def _decide(run: Run, import_id: UUID, changeset_id: UUID, origin: Origin) -> No
         import_ = session.get_one(Import, import_id)
         source = _source(session, import_)
         changeset = session.get_one(Changeset, changeset_id)
-        changeset.counts = {**changeset.counts, "errors": import_.errors}
+        changeset.counts = {**_with_skipped(import_, changeset.counts), "errors": import_.errors}
         conclude(session, changeset)
         held = judge_plan(session, changeset, thresholds=source.guards)
         changeset.planned_at = now()
@@ -194,6 +196,15 @@ def _decide(run: Run, import_id: UUID, changeset_id: UUID, origin: Origin) -> No
             return
         more = origin.ended(session, import_, changeset)
         run.finish(session, {**_result(import_, changeset), **more})
+
+
+def _with_skipped(import_: Import, counts: dict[str, Any]) -> dict[str, Any]:
+    """A plan's counts with what was not planned, because its records said nothing new."""
+    more = dict(counts)
+    for what in ("products", "variants"):
+        group = counts.get(what, {})
+        more[what] = {**group, "unchanged": group.get("unchanged", 0) + (import_.skipped or {}).get(what, 0)}
+    return more
 
 
 def state_by(policy: str, *, held: bool, empty: bool) -> str:
@@ -218,6 +229,7 @@ def _applied(origin: Origin) -> Callable[[Session, Changeset], dict[str, Any]]:
             return {}
         import_ = session.get_one(Import, changeset.import_id)
         clear_drafts(session, import_)
+        forget_missing(session, import_)
         for what in ("products", "variants"):
             done = changeset.counts["applied"][what]
             setattr(import_, f"{what}_created", done.get("create", 0))

@@ -3,7 +3,7 @@
 from services.models.base import Base
 from services.models.catalog import Product, Variant
 from services.models.exports import Export
-from services.models.imports import Import, ImportDraft, ImportRowError
+from services.models.imports import Import, ImportDraft, ImportMissing, ImportRowError
 from services.models.jobs import (
     Job,
     JobEvent,
@@ -53,6 +53,7 @@ __all__ = [
     "IdempotencyKey",
     "Import",
     "ImportDraft",
+    "ImportMissing",
     "ImportRowError",
     "Intent",
     "IntentLine",

@@ -5,13 +5,29 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, PrimaryKeyConstraint, text
+from sqlalchemy import BigInteger, Computed, ForeignKey, Index, PrimaryKeyConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.models.base import Base, CreatedAt, Id, MerchantId
 from services.models.catalog import Key, Money
 
 _NONE_YET = text("0")
+
+Bytes = bytes  # an import has a column of that name
+
+# Fields of a draft whose silence guards look at, and what else they count of a feed's rows: a bit each in `says`.
+SPOKEN = (
+    *("title", "description", "brand", "category", "tags", "status", "image_urls"),
+    *("sku", "barcode", "price", "cost", "stock", "weight_grams"),
+)
+SAYS = {
+    "variants": "variant_key IS NOT NULL",
+    "costed": "price > 0::numeric AND cost > 0::numeric",
+    "below_cost": "price < cost",
+    "stocked": "variant_key IS NOT NULL AND (stock > 0) IS NOT FALSE",
+    **{name: f"{name} IS NOT NULL" for name in SPOKEN},
+}
+_SAYS = " | ".join(f"CASE WHEN {what} THEN {1 << bit} ELSE 0 END" for bit, what in enumerate(SAYS.values()))
 
 
 class Import(Base):
@@ -46,8 +62,12 @@ class Import(Base):
 
     turn_at: Mapped[datetime | None]  # when it was let through: one import of a source at a time
     rows: Mapped[int] = mapped_column(server_default=_NONE_YET)  # records in the file
-    staged_rows: Mapped[int] = mapped_column(server_default=_NONE_YET)  # of these, usable ones
+    staged_rows: Mapped[int] = mapped_column(server_default=_NONE_YET)  # of these, usable ones that may be new
     staged_at: Mapped[datetime | None]
+    # What was not staged, because its records said nothing new: rows, products, variants, blank_prices, and `says` as
+    # drafts have it → rows. A byte for each run of the file says whether it is of these (1), packed; None: none is.
+    skipped: Mapped[dict[str, Any] | None]
+    skipped_runs: Mapped[Bytes | None]
     staged_print: Mapped[Decimal | None]  # sum of their hashes: read again, the file must say the same
     applied_rows: Mapped[int] = mapped_column(server_default=_NONE_YET)
     products_created: Mapped[int] = mapped_column(server_default=_NONE_YET)
@@ -118,3 +138,18 @@ class ImportDraft(Base):
     weight_grams: Mapped[int | None]
     variant_image_url: Mapped[str | None]
     print: Mapped[int] = mapped_column(BigInteger, server_default=_NONE_YET)  # hash of the record but for its line
+    # Of the first record of a run (services/formats/runs.py) that is one product and has no errors its hash, of the
+    # others 0; None where there is no such run.
+    run: Mapped[int | None] = mapped_column(BigInteger)
+    says: Mapped[int] = mapped_column(Computed(_SAYS, persisted=True))
+
+
+class ImportMissing(Base):
+    """A product of the source that the feed does not have. Noted when the feed has been read, gone with its drafts."""
+
+    __tablename__ = "import_missing"
+    __table_args__ = (PrimaryKeyConstraint("merchant_id", "import_id", "product_key"),)
+
+    merchant_id: Mapped[UUID]
+    import_id: Mapped[UUID]
+    product_key: Mapped[str] = mapped_column(Key)

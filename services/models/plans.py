@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, PrimaryKeyConstraint, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, PrimaryKeyConstraint, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -135,8 +135,17 @@ class FeedPrint(Base):
     """What a feed's records of a product hashed to when they last changed nothing of it. A cache; see the migration."""
 
     __tablename__ = "feed_prints"
-    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+    __table_args__ = (
+        Index("feed_prints_runs_idx", "merchant_id", "source", postgresql_where=text("run IS NOT NULL")),
+        {"prefixes": ["UNLOGGED"]},
+    )
 
     merchant_id: Mapped[UUID]
     product_id: Mapped[UUID] = mapped_column(primary_key=True)
     print: Mapped[int] = mapped_column(BigInteger)
+    source: Mapped[str]
+    run: Mapped[int | None] = mapped_column(BigInteger)  # hash of its records as they stand in the file, if in a row
+    said: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))  # `says` of each of its drafts
+    blank_prices: Mapped[int] = mapped_column(
+        server_default=_NONE_YET
+    )  # variants with a price that the feed leaves out

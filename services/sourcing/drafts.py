@@ -16,7 +16,7 @@ from services.formats.base import Draft
 from services.imports.origin import source_named
 from services.imports.staging import begin_staging, close_staging
 from services.jobs import Run
-from services.models import Import
+from services.models import Changeset, Import
 from services.sourcing.choice import BEST, all_rules
 from services.sourcing.reach import get_connection
 from services.sourcing.rules import OFFERED, RULES, rules_of
@@ -128,7 +128,7 @@ def is_anything_to_draft(session: Session, *, merchant_id: UUID, connection_id: 
     return bool(session.scalar(_ANYTHING if rules.assortment == "all" else _PRODUCTS, asked))
 
 
-def stage_offers(run: Run, import_: Import) -> None:
+def stage_offers(run: Run, import_: Import, _plan: Changeset) -> None:
     """Stage the drafts of an import out of its connection's offers, as they are now.
 
     Raises StagingLost, StagedOtherwise when the offers are no longer those its plan was made of, Stopped.

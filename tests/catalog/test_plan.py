@@ -235,7 +235,7 @@ def test_reading_never_takes_in_more_than_its_range_whatever_the_statistics_say(
     """With many small merchants before, the planner expects a merchant it does not know to have one row."""
     arguments = {
         **{"merchant_id": merchant, "import_id": new_id(), "changeset_id": new_id(), "source": "default", "after": ""},
-        **{"upto": "z", "first_key": "a", "last_key": "z", "last": False, "items": 0, "salt": 0},
+        **{"upto": "z", "first_key": "a", "last_key": "z", "items": 0, "salt": 0},
         "id_start": new_id().bytes[:10],
     }
     with transaction(merchant_id=merchant) as session:

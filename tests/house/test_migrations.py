@@ -157,7 +157,7 @@ def as_user(connection: psycopg.Connection, role: str, user: uuid.UUID | None) -
 
 # Answers kept for replay, addresses with credentials, staging: not for a dashboard's direct reading.
 KEPT_BACK = {
-    *("idempotency_keys", "imports", "import_errors", "import_drafts", "sources", "feed_prints"),
+    *("idempotency_keys", "imports", "import_errors", "import_drafts", "import_missing", "sources", "feed_prints"),
     *("connections", "oauth_states", "sync_seen"),
     *("order_imports", "order_import_errors", "order_drafts"),
 }

@@ -1,0 +1,73 @@
+"""Records of a table in runs: neighbours that name the same product, with a hash of all that their reading depends on.
+
+What a run comes to follows from its hash, so whoever remembers what it came to need not read it again.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import chain
+from typing import NamedTuple
+
+from services.formats.base import RowError
+from services.formats.records import Record
+
+_BETWEEN = "\x1f"
+_MOST = 1000  # records of a run
+
+
+class Run(NamedTuple):
+    """Some neighbouring records, and the errors found before any was read.
+
+    ``print`` is 64 bits, signed; None where it may not be relied upon.
+    """
+
+    print: int | None
+    items: list[Record | RowError]
+
+
+def runs(records: Iterator[Record | RowError], *, keys: tuple[int, ...], salt: bytes) -> Iterator[Run]:
+    """Put records together that agree in the first filled one of the columns ``keys``.
+
+    Records that fill none stand alone, and so does what has errors. ``salt`` is what their reading depends on besides
+    their cells.
+    """
+    seed = hashlib.blake2b(hashlib.blake2b(salt).digest(), digest_size=8)
+    only = keys[0] if len(keys) == 1 else None
+    run: list[Record | RowError] = []
+    cells: list[list[str]] = []  # of the run's records; none where it has errors
+    key = ""
+    damaged = False
+
+    for item in records:
+        if type(item) is RowError:
+            if run and not damaged:
+                yield _closed(run, cells, seed)
+                run, cells = [], []
+            run.append(item)
+            damaged = True
+            continue
+        row: list[str] = item[1]  # type: ignore[assignment]
+        own = row[only] if only is not None else next((cell for index in keys if (cell := row[index])), "")
+        if own == key and own and not damaged and len(run) < _MOST:
+            run.append(item)
+            cells.append(row)
+            continue
+        if damaged:  # the record behind an error is the one it speaks of
+            run.append(item)
+            yield Run(None, run)
+            run, cells, key, damaged = [], [], "", False
+            continue
+        if run:
+            yield _closed(run, cells, seed)
+        run, cells, key = [item], [row], own
+    if run:
+        yield Run(None, run) if damaged else _closed(run, cells, seed)
+
+
+def _closed(run: list[Record | RowError], cells: list[list[str]], seed: "hashlib.blake2b") -> Run:
+    text = _BETWEEN.join(chain.from_iterable(cells))
+    if text.count(_BETWEEN) != len(cells) * len(cells[0]) - 1:  # a cell holds the sign that separates them
+        return Run(None, run)
+    made = seed.copy()
+    made.update(text.encode("utf-8", "surrogatepass"))
+    return Run(int.from_bytes(made.digest(), "big", signed=True), run)

@@ -1,0 +1,94 @@
+"""What a reading gives out, as rows that can be staged: checked against what the tables can hold, marked by runs."""
+
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import Any
+
+from services.formats.base import Draft, Reading, RowError
+from services.formats.runs import Run
+from services.imports.row_errors import ErrorTally
+
+LONGEST_KEY = 500  # characters: an index entry holds 2,700 bytes, and a key longer than a sentence is a mistake
+_INDEXED = ("sku", "barcode", "brand")
+_judged = attrgetter("product_key", "variant_key", *_INDEXED, "tags")
+_PAUSE = 20_000  # runs passed over, until there is time for something else
+
+Row = tuple[Any, ...]  # the fields of a draft, and `run` as the drafts' table has it
+
+
+def rows_of(
+    reading: Reading, tally: ErrorTally, *, salt: bytes, passed_over: Callable[[int, int | None], bool]
+) -> Iterator[list[Row]]:
+    """The rows of one record or run after the other; an empty list now and then, where many runs give none.
+
+    Errors are added to the tally. ``passed_over`` says of each run, by its number in the file and its hash, whether it
+    is left out; it is not asked where the file is not read in runs.
+    """
+    if reading.runs is None or reading.drafts_of is None:
+        for record in reading.records:
+            row = _row(record, tally)
+            if row is not None:
+                yield [(*row, None)]
+        return
+    drafts_of = reading.drafts_of
+    since = 0
+    for n, run in enumerate(reading.runs(salt)):
+        if passed_over(n, run.print):
+            since += 1
+            if since == _PAUSE:
+                since = 0
+                yield []
+            continue
+        rows = _of_run(run, drafts_of(run), tally)
+        if rows:
+            yield rows
+
+
+def _of_run(run: Run, drafts: Iterator[Draft | RowError], tally: ErrorTally) -> list[Row]:
+    """The rows of a run, marked with its hash if all is well: nothing is wrong, one product, no variant twice."""
+    before = tally.total
+    rows = [row for record in drafts if (row := _row(record, tally)) is not None]
+    if run.print is None or tally.total != before or len(rows) != len(run.items):
+        return [(*row, None) for row in rows]
+    if len(rows) > 1 and not _is_one(rows):
+        return [(*row, None) for row in rows]
+    marked: list[Row] = [(*row, 0) for row in rows]
+    marked[0] = (*rows[0], run.print)
+    return marked
+
+
+def _is_one(rows: list[Draft]) -> bool:
+    key = rows[0].product_key
+    variants = [row.variant_key for row in rows if row.product_key == key and row.variant_key is not None]
+    return len(set(variants)) == len(variants) and all(row.product_key == key for row in rows)
+
+
+def _row(record: Draft | RowError, tally: ErrorTally) -> Draft | None:
+    """The draft as the tables can hold it, or None when it has no usable key; an error goes to the tally."""
+    if type(record) is not Draft:
+        tally.add(record)  # type: ignore[arg-type]
+        return None
+    key, variant, sku, barcode, brand, tags = _judged(record)
+    longest = max(len(key), len(variant or ""), len(sku or ""), len(barcode or ""), len(brand or ""))
+    if longest <= LONGEST_KEY and tags is None:  # nearly all
+        return record
+    return _storable(record, tally)
+
+
+def _storable(draft: Draft, tally: ErrorTally) -> Draft | None:
+    """The draft as the tables can hold it, or None when it has no usable key."""
+    if len(draft.product_key) > LONGEST_KEY or (draft.variant_key and len(draft.variant_key) > LONGEST_KEY):
+        key = draft.product_key if len(draft.product_key) > LONGEST_KEY else str(draft.variant_key)
+        reason = f"The key of the product or variant has {len(key)} characters; {LONGEST_KEY} are allowed."
+        tally.add(RowError(draft.line, "key_too_long", None, key[:200], reason))
+        return None
+    for name in _INDEXED:
+        value = getattr(draft, name)
+        if value is not None and len(value) > LONGEST_KEY:
+            reason = f"The cell has {len(value)} characters; {LONGEST_KEY} are allowed here."
+            tally.add(RowError(draft.line, f"{name}_too_long", name, value[:200], reason, fatal=False))
+            draft = draft._replace(**{name: None})  # type: ignore[arg-type]
+    if draft.tags is not None:
+        tags = ",".join(dict.fromkeys(tag for part in draft.tags.split(",") if (tag := part.strip())))
+        draft = draft._replace(tags=tags or None)
+    return draft

@@ -1,7 +1,8 @@
 """An import's drafts against the products of its source: what would change, as items of a plan.
 
 A range of product keys at a time, drafts and products side by side, in one transaction with the cursor behind it.
-What a draft does not say (None) leaves what is known, and a row that would stay the same makes no item. A product to be
+What a draft does not say (None) leaves what is known (but a product that was unpublished or archived because it was
+missing, and is there again, gets its status back), and a row that would stay the same makes no item. A product to be
 created is one item without values (its drafts hold them until it is applied); a new variant of a product that is there
 is an item of its own, with its values. Products the feed no longer has, which were noted when it was read, are counted,
 and changed as the source's policy says.
@@ -170,10 +171,25 @@ def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
         WHERE m.rows IS NOT NULL AND m.product_id IS NOT NULL AND m.same IS NOT TRUE
     ),
     {resolving(writes)},
+    returned AS (
+        SELECT target.product_id, latest.was FROM target
+        JOIN LATERAL (
+            SELECT changeset_id, line, changes #>> '{{status,0}}' AS was FROM changeset_items
+            WHERE merchant_id = :merchant_id AND product_id = target.product_id AND variant_id IS NULL
+                AND state = 'applied' AND changes ? 'status'
+            ORDER BY changeset_id DESC LIMIT 1) latest ON true
+        WHERE target.status <> 'active' AND latest.line IS NULL
+            AND (SELECT kind FROM changesets WHERE id = latest.changeset_id) = 'import'
+    ),
+    meant AS (
+        SELECT product_key, product_id, line, coalesce(status, was) AS status,
+            {", ".join(name for name in _PRODUCT if name != "status")}
+        FROM said LEFT JOIN returned USING (product_id)
+    ),
     products_diff AS (
-        SELECT said.product_key, said.product_id, target.version, said.line,
-            {changes_sql(_PRODUCT, "said", "target")} AS changes
-        FROM said JOIN target USING (product_key)
+        SELECT meant.product_key, meant.product_id, target.version, meant.line,
+            {changes_sql(_PRODUCT, "meant", "target")} AS changes
+        FROM meant JOIN target USING (product_key)
     ),
     variants_diff AS (
         SELECT named.product_key, named.variant_key, named.product_id, v.id AS variant_id, v.version, named.line,

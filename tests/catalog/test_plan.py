@@ -3,9 +3,9 @@
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
-from services.catalog import plan
+from services.catalog import edits, plan
 from services.catalog.jobs import ApplyChangeset
 from services.core.clock import now
 from services.core.db import transaction
@@ -143,6 +143,27 @@ def test_what_becomes_of_products_the_feed_no_longer_has(merchant, policy, field
     # Once more there is nothing left to do for it.
     _, _, again = _plan(merchant, OLD.partition("C3")[0], missing=policy)
     assert (again.items, again.counts["products"]["missing"]) == (0, 1)
+
+
+@pytest.mark.parametrize(("policy", "became"), [("unpublish", "draft"), ("archive", "archived")])
+def test_a_product_that_is_there_again_gets_its_status_back(merchant, policy, became):
+    run_feed(merchant, OLD)
+    _plan(merchant, OLD.partition("C3")[0], missing=policy)
+    assert catalogue(merchant)["C3"]["status"] == became
+    _, _, found = _plan(merchant, OLD, missing=policy)
+    assert _told(found) == [("update", "C3", None, 4, {"status": [became, "active"]}, "applied")]
+    assert catalogue(merchant)["C3"]["status"] == "active"
+
+
+def test_a_status_that_somebody_chose_stays(merchant):
+    run_feed(merchant, OLD)
+    _plan(merchant, OLD.partition("C3")[0], missing="unpublish")
+    with transaction(merchant_id=merchant) as session:
+        product = session.scalars(select(Product).where(Product.key == "C3")).one()
+        edits.edit_product(session, product.id, said={"status": "archived"})
+    _, _, found = _plan(merchant, OLD, missing="unpublish")
+    assert found.items == 0
+    assert catalogue(merchant)["C3"]["status"] == "archived"
 
 
 def test_a_source_writes_only_its_fields(merchant):

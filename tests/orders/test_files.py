@@ -79,6 +79,8 @@ def test_a_shop_systems_export(client, merchant):
     assert one["address"]["line"] == "Calle Mayor 1, 3º"
     assert (one["address"]["first_name"], one["address"]["postcode"]) == ("Ana", "46005")
     assert one["placed_at"].isoformat() == "2026-03-01T09:00:00+00:00"
+    # The file, which has names and addresses, is not kept.
+    assert rows(merchant, "SELECT storage_key FROM order_imports") == [{"storage_key": None}]
     # What was sent by others, or cancelled, is not to be had.
     assert (orders["#1002"]["state"], orders["#1003"]["state"]) == ("cancelled", "cancelled")
 

@@ -9,14 +9,13 @@ from sqlalchemy import text
 from services.core.db import transaction
 from services.imports import staging
 from services.jobs.control import cancel_job, retry_job
-from services.models import Connection, SyncRun
+from services.models import Connection
 from services.sourcing import drafts, linked, sync
 from services.sourcing.jobs import SyncSupplierProducts, SyncSupplierStock
 from services.sourcing.rules import Rules, kept
-from services.suppliers import registry
-from services.suppliers.base import Capabilities, Page, Problem
 from tests import inline
 from tests.conftest import make_merchant
+from tests.examples import examples
 from tests.imports.importing import catalogue, make_source, run_feed, staged
 from tests.imports.test_crashes import Doomed, Killed
 from tests.sourcing.connecting import connected
@@ -191,7 +190,7 @@ def test_killed_at_every_step_it_comes_to_the_same_end(world, monkeypatch):
     assert ended["state"] == "succeeded", ended
     expected = catalogue(merchant, "bigbuy"), catalogue(merchant), stored(merchant, connection)
     steps = runs[0].steps
-    for step in sorted(random.Random(1).sample(range(1, steps + 1), 12)):
+    for step in sorted(random.Random(1).sample(range(1, steps + 1), examples(6))):
         merchant, connection = prepared()
         job = begin(merchant, SyncSupplierProducts(connection_id=connection))
         with pytest.raises(Killed):
@@ -289,3 +288,14 @@ def test_another_merchant_sees_none_of_it(world, merchant, other_merchant, conne
     assert not offers_of(other_merchant, connection)
     ended = sync_products(other_merchant, connection)
     assert (ended["state"], ended["error_code"]) == ("failed", "connection_not_found")
+
+
+def test_a_cursor_that_the_adapter_no_longer_knows_begins_anew(world, merchant, connection):
+    job = begin(merchant, SyncSupplierProducts(connection_id=connection))
+    with pytest.raises(Killed):
+        inline.work(job, make_run=lambda claim: Doomed(claim, fatal_step=7))
+    inline.lose(job)
+    with transaction(merchant_id=merchant) as session:
+        session.execute(text("UPDATE sync_runs SET cursor = 'offers of another release' WHERE walked_at IS NULL"))
+    assert inline.work(job)["state"] == "succeeded"
+    assert stored(merchant, connection) == truth(world)

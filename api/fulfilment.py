@@ -249,12 +249,15 @@ class ReturnLineIn(BaseModel):
     reason: Text
 
 
+_SOMETHING_BACK = {"line_id": "019f2c5e-7d0b-7000-8000-0123456789ab", "quantity": 1, "reason": "too small"}
+
+
 class ReturnIn(BaseModel):
     """What a buyer sends back."""
 
     model_config = ConfigDict(extra="forbid")
 
-    lines: list[ReturnLineIn] = Field(min_length=1, max_length=500)
+    lines: list[ReturnLineIn] = Field(min_length=1, max_length=500, examples=[[_SOMETHING_BACK]])
     note: Text | None = None
 
 

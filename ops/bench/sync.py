@@ -15,7 +15,7 @@ from ops.bench.lab import REPOSITORY, Lab
 from ops.bench.table import Table
 
 KEY = "sandbox-bigbuy-key"
-QUOTA = (3, 45)  # calls of every list, in so many seconds, where quotas are on
+QUOTA = (3, 60)  # calls of every list, in so many seconds, where quotas are on
 _LISTS = (
     *("products", "productsinformation", "productsimages", "productsvariations", "variations", "attributes"),
     *("productsstockbyhandlingdays", "productsvariationsstockbyhandlingdays"),

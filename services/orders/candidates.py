@@ -38,7 +38,8 @@ ORDER BY lines.n
 """)
 
 # `taken` is what orders are about to take, or took since the supplier told its stock: its number knows nothing of that.
-# Ids are in the order of time, so that only what is recent is looked at, however long an offer has been sold.
+# Ids are in the order of time, so that only what is recent is looked at, however long an offer has been sold. Keys of
+# offers are collated otherwise than what names them in intents: said here, or its index would not be used.
 _OFFERED = text("""
 SELECT links.variant_id, found.connection_id, found.id, found.order_ref,
     coalesce(offers.order_id, offers.id) AS product_id, found.cost, found.currency, found.stock, found.tiers,
@@ -54,7 +55,8 @@ CROSS JOIN LATERAL (SELECT greatest(found.stock_at, connections.stock_at, connec
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(lines.quantity), 0) AS pieces FROM intent_lines lines
     JOIN intents ON intents.id = lines.intent_id
-    WHERE lines.merchant_id = links.merchant_id AND lines.offer_variant_id = found.id AND lines.intent_id >= :recent
+    WHERE lines.merchant_id = :merchant_id AND lines.offer_variant_id = found.id COLLATE "default"
+        AND lines.intent_id >= :recent
         AND lines.refused_code IS NULL AND intents.connection_id = found.connection_id
         AND (intents.state IN ('planned', 'sending', 'unknown')
              OR intents.state = 'placed' AND intents.updated_at > fresh.at)
@@ -63,15 +65,18 @@ WHERE links.merchant_id = :merchant_id AND links.variant_id = ANY(:ids)
 ORDER BY found.connection_id, found.id
 """)
 
-# What was charged beyond the goods, by the parcel: to this country, where that is known, else to any.
+# What was charged beyond the goods, by the parcel, and the days from the first sight of a parcel to its delivery: to
+# this country, where that is known, else to any.
 _PARCELS = text("""
 SELECT asked.connection_id, coalesce(
     percentile_disc(0.5) WITHIN GROUP (ORDER BY said.extra) FILTER (WHERE said.country = :country),
-    percentile_disc(0.5) WITHIN GROUP (ORDER BY said.extra)) AS cost, max(said.currency) AS currency
+    percentile_disc(0.5) WITHIN GROUP (ORDER BY said.extra)) AS cost, coalesce(
+    percentile_disc(0.5) WITHIN GROUP (ORDER BY said.days) FILTER (WHERE said.country = :country),
+    percentile_disc(0.5) WITHIN GROUP (ORDER BY said.days)) AS days, max(said.currency) AS currency
 FROM unnest(CAST(:connections AS uuid[])) AS asked (connection_id)
 CROSS JOIN LATERAL (
-    SELECT intents.address ->> 'country' AS country, intents.currency,
-        greatest(0, intents.charged - goods.cost) / greatest(1, parts.n) AS extra
+    SELECT intents.address ->> 'country' AS country, intents.currency, parts.days,
+        CASE WHEN goods.whole THEN greatest(0, intents.charged - goods.cost) / greatest(1, parts.n) END AS extra
     FROM (
         SELECT * FROM intents WHERE intents.merchant_id = :merchant_id
             AND intents.connection_id = asked.connection_id AND state = 'placed' AND charged IS NOT NULL
@@ -81,12 +86,13 @@ CROSS JOIN LATERAL (
         SELECT sum(quantity * expected_cost) AS cost,
             bool_and(expected_cost IS NOT NULL AND refused_code IS NULL) AS whole
         FROM intent_lines WHERE intent_id = intents.id) goods
-    CROSS JOIN LATERAL (SELECT count(*) AS n FROM supplier_orders WHERE intent_id = intents.id) parts
-    WHERE goods.whole
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n, ceil(extract(epoch FROM max(state_at) FILTER (WHERE state = 'delivered') - (
+            SELECT min(first_seen) FROM parcels WHERE parcels.intent_id = intents.id)) / 86400) AS days
+        FROM supplier_orders WHERE intent_id = intents.id) parts
 ) said
 GROUP BY asked.connection_id
 """)
-
 
 # Of the order's ceilings, what is spent on what is under way.
 _SPENT = text("""
@@ -232,16 +238,15 @@ def _tier(said: Mapping[str, Any]) -> Tier:
 
 
 def _shipping(session: Session, order: Order, accounts: Mapping[UUID, _Account]) -> dict[UUID, Shipping]:
-    """What a parcel of each connection costs, by what its orders cost so far."""
+    """What a parcel of each connection costs and how long it is on its way, by its orders so far."""
     asked = {
         "merchant_id": order.merchant_id,
         "connections": list(accounts),
         "country": (order.address or {}).get("country"),
         "most": LEARNED_FROM,
     }
-    return {
-        row.connection_id: Shipping(
-            None if row.cost is None else row.cost * accounts[row.connection_id].rate(row.currency)
-        )
-        for row in session.execute(_PARCELS, asked)
-    }
+    found = {}
+    for row in session.execute(_PARCELS, asked):
+        cost = None if row.cost is None else row.cost * accounts[row.connection_id].rate(row.currency)
+        found[row.connection_id] = Shipping(cost, None if row.days is None else max(0, int(row.days)))
+    return found

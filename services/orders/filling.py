@@ -18,7 +18,6 @@ REASONS = {
     "takes_no_orders": "This supplier takes no orders.",
     "inactive": "The supplier does not sell it at present.",
     "not_connected": "The connection has to be set up again.",
-    "not_to_country": "The supplier has refused to send to this country.",
     "refused": "The supplier has refused it for this order.",
     "not_preferred": "Only your preferred suppliers may be used.",
     "no_cost": "The supplier does not say what it costs.",

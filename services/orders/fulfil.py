@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from services.core.clock import now
 from services.core.errors import ShopOptiError, TooMany, Unavailable
 from services.jobs import Outcome, Run, Snooze, Stopped
-from services.models import Order
+from services.models import Connection, Order
 from services.orders import intents, lookup, placing
 from services.orders.cancel import OrderNotFound
 from services.orders.intents import Standing
@@ -124,7 +124,8 @@ def _prepare(session: Session, run: Run, order_id: UUID) -> _Work:
     if order is None:
         raise OrderNotFound
     standings = intents.standing_of(session, order_id)
-    if order.state != "cancelled" and plan(session, order, job_id=run.id):
+    given_up = _give_up_disconnected(session, standings)
+    if (order.state != "cancelled" and plan(session, order, job_id=run.id)) or given_up:
         standings = intents.standing_of(session, order_id)
     state = order.state
     open_ = [at for at in standings if at.state in OPEN]
@@ -133,6 +134,19 @@ def _prepare(session: Session, run: Run, order_id: UUID) -> _Work:
         review(session, [order_id], merchant_id=run.merchant_id)
     changed = settle(session, [order_id], merchant_id=run.merchant_id)
     return _Work(open_, ways, _result(order_id, changed.get(order_id, state), standings))
+
+
+def _give_up_disconnected(session: Session, standings: list[Standing]) -> bool:
+    """What was not sent, and no longer can be over that account, is to be had elsewhere. Whether there was any."""
+    gone = [at for at in standings if at.state == "planned" and _is_gone(session, at.connection_id)]
+    for at in gone:
+        intents.cancel(session, at.id, reason="The account was disconnected.")
+    return bool(gone)
+
+
+def _is_gone(session: Session, connection_id: UUID) -> bool:
+    row = session.get(Connection, connection_id)
+    return row is None or row.state == "disconnected"
 
 
 def _way(session: Session, connection_id: UUID) -> _Way | Wait | Blocked:

@@ -36,7 +36,8 @@ _RHYTHM: dict[str, tuple[tuple[float, float], ...]] = {
     "delivered": (),
     "cancelled": (),
 }
-_TRACKED = (OrderState.PROCESSING, OrderState.SHIPPED, OrderState.DELIVERED, OrderState.UNKNOWN)
+# States in which there may be parcels: asking for those of the others would be half of all calls, for nothing.
+_TRACKED = (OrderState.SHIPPED, OrderState.DELIVERED, OrderState.UNKNOWN)
 AGAIN_MINUTES = 30.0  # after the supplier could not say anything about an order
 PART = 100  # orders looked up in the database at a time
 

@@ -307,12 +307,12 @@ def _plan(run: Run, sync_id: UUID) -> Outcome | None:
         sync = session.get_one(SyncRun, sync_id, with_for_update=True)
         connection = get_connection(session, sync.connection_id)
         if sync.import_id is None and sync.changeset_id is None:
-            linked = {"made": link_made(session, connection), **link_found(session, connection)}
-            if not any(linked.values()) and _is_nothing_new(session, sync, connection):
+            links = {"made": link_made(session, connection), **link_found(session, connection)}
+            if not any(links.values()) and _is_nothing_new(session, sync, connection):
                 runs.end(sync, "succeeded")
                 run.finish(session, {"outcome": "unchanged", **runs.counted(sync)})
                 return None
-            sync.counts = {**sync.counts, "linked": linked}
+            sync.counts = {**sync.counts, "links": links}
     plan_linked(run, sync_id, name=connection.name)
     import_id = _import(run, sync_id, connection)
     if import_id is not None:

@@ -5,6 +5,8 @@ import pytest
 from services.core.db import transaction
 from services.orders.changes import OrderAlreadySent
 from services.orders.resolve import resolve, seen_there
+from services.sourcing.connections import disconnect
+from tests import inline
 from tests.orders.selling import Shop, connect, goods_of, offer, stock_up
 from tests.suppliers.subjects import SUBJECTS
 
@@ -215,3 +217,22 @@ def test_a_wallet_that_is_low_waits_for_the_merchant_and_is_not_tried_elsewhere(
     shop.fulfil(order_id)
     assert (shop.state(order_id), shop.waiting(order_id)) == ("attention", ["wallet_low"])
     assert len(shop.standings(order_id)) == 1
+
+
+def test_what_was_not_sent_when_its_account_was_given_up_goes_to_another(world):
+    shop = Shop(world, things=1)
+    shop.policy(cancel_window_seconds=3600)
+    order_id = shop.order(1)
+    job_id = shop.ask(order_id)
+    inline.work(job_id)
+    with transaction(merchant_id=shop.merchant) as session:
+        disconnect(session, shop.connection_id)
+    other = connect(world, shop.merchant, "bigbuy")
+    offer(shop.merchant, other, {**shop.goods[0], "id": "x-other"}, shop.variant_of(shop.skus[0]))
+    shop.later(4000)
+    shop.work(job_id, times=3)
+    shop.later(4000)
+    shop.work(job_id)
+    first, second = shop.standings(order_id)
+    assert (first.state, second.state, second.connection_id) == ("cancelled", "placed", other)
+    assert (shop.state(order_id), shop.waiting(order_id), len(shop.bought())) == ("placed", [], 1)

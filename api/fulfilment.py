@@ -1,6 +1,6 @@
 """Orders on their way: sent to suppliers, tracked, sent back, and what only a person can tell."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 from uuid import UUID
@@ -14,8 +14,10 @@ from api.deps import CallerDep, EarlyCallerDep, IdempotencyKey, SessionDep
 from api.order_shapes import OrderDetailOut, ParcelOut, Read, ReturnOut, State, SupplierOrderOut
 from services.core.db import transaction
 from services.orders.ask import ask, ask_many
+from services.orders.jobs import ReconcileOrders
 from services.orders.push import MAX_BYTES, take_push
 from services.orders.queries import Story, get_story
+from services.orders.reconcile import ask_reconcile
 from services.orders.resolve import resolve, seen_there
 from services.orders.returns import Back, ask_return, move_return
 
@@ -105,6 +107,35 @@ def bulk_fulfill(body: BulkFulfillIn, session: SessionDep, caller: CallerDep, on
             refused=refused,
             status_url=f"{JOBS}/{asked.job_id}" if asked.job_id else None,
         )
+
+    return once(session, body, status=202, make=make)
+
+
+class ReconcileIn(BaseModel):
+    """The period to compare with the suppliers' ledgers, in days of UTC."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    connection_id: UUID | None = Field(default=None, description="Null: each of your connections.")
+    since: date = Field(description="The first day.")
+    until: date | None = Field(default=None, description="The last day; null: today.")
+
+
+class ReconcilingOut(BaseModel):
+    """A comparison on its way; its job's result counts what differs, the attention list has each difference."""
+
+    job_id: UUID
+    status_url: str
+
+
+@router.post("/reconcile", status_code=202, response_model=ReconcilingOut)
+def reconcile(body: ReconcileIn, session: SessionDep, caller: CallerDep, once: IdempotencyKey) -> Response:
+    """Compare what was sent in a period with what suppliers have, order by order."""
+
+    def make() -> ReconcilingOut:
+        job = ReconcileOrders(connection_id=body.connection_id, since=body.since, until=body.until)
+        job_id = ask_reconcile(session, job, merchant_id=caller.merchant_id)
+        return ReconcilingOut(job_id=job_id, status_url=f"{JOBS}/{job_id}")
 
     return once(session, body, status=202, make=make)
 
@@ -218,12 +249,15 @@ class ReturnLineIn(BaseModel):
     reason: Text
 
 
+_SOMETHING_BACK = {"line_id": "019f2c5e-7d0b-7000-8000-0123456789ab", "quantity": 1, "reason": "too small"}
+
+
 class ReturnIn(BaseModel):
     """What a buyer sends back."""
 
     model_config = ConfigDict(extra="forbid")
 
-    lines: list[ReturnLineIn] = Field(min_length=1, max_length=500)
+    lines: list[ReturnLineIn] = Field(min_length=1, max_length=500, examples=[[_SOMETHING_BACK]])
     note: Text | None = None
 
 

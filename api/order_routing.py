@@ -104,7 +104,7 @@ class RouteParcelOut(BaseModel):
         description="With fees, as the newest orders of this connection cost them; null: there were none yet."
     )
     total: Money
-    days: int | None = Field(description="Until it leaves the warehouse at the latest, as far as it is known.")
+    days: int | None = Field(description="Until its last piece is there, as far as it is known.")
 
 
 class RouteTotalOut(BaseModel):

@@ -9,6 +9,7 @@ from services.orders.jobs import (
     FollowOrders,
     FulfillOrders,
     ProcessOrderFulfillment,
+    ReconcileOrders,
 )
 from services.orders.rounds import look_after
 from tasks import task
@@ -48,3 +49,11 @@ def check_supplier_order(run: Run, job: CheckSupplierOrder) -> None:
     from services.orders.tracking import check_one
 
     check_one(run, connection_id=job.connection_id, supplier_order_id=job.supplier_order_id)
+
+
+@task(ReconcileOrders)
+def reconcile_orders(run: Run, job: ReconcileOrders) -> dict[str, Any]:
+    """A period of ours beside the suppliers'."""
+    from services.orders.reconcile import reconcile
+
+    return reconcile(run, job)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
-from ops.bench import imports, latency, routing, sync, throughput
+from ops.bench import imports, latency, orders, routing, sync, throughput
 from ops.bench.lab import Lab, lab
 from ops.bench.table import Table
 
@@ -17,8 +17,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=6000, help="no-op jobs per throughput round")
     parser.add_argument("--rounds", type=int, default=3, help="throughput rounds; the median counts")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the large feed")
-    parser.add_argument("--only", choices=("jobs", "imports", "sync", "routing"), help="one part of it")
+    parser.add_argument("--only", choices=("jobs", "imports", "sync", "routing", "orders"), help="one part of it")
     parser.add_argument("--products", type=int, default=100_000, help="of the supplier that is synced")
+    parser.add_argument("--orders", type=int, default=10_000, help="orders to suppliers")
     parser.add_argument("--history", type=int, default=1_000_000, help="rows of the long list")
     options = parser.parse_args()
     table = Table()
@@ -31,6 +32,8 @@ def main() -> int:
             sync.measure(made, table, sync.new_merchant(), products=options.products)
         if options.only in (None, "routing"):
             routing.measure(made, table, _new_caller()[0])
+        if options.only in (None, "orders"):
+            orders.measure(made, table, orders=options.orders)
     table.print()
     return 0 if table.met else 1
 

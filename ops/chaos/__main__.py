@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from ops.chaos import orders
+from ops.chaos import orders, syncs
 from ops.chaos.faults import FAULTS
 from ops.chaos.verdict import CHECKS, missing, violations
 from ops.chaos.world import World
@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--per-second", type=float, default=25.0, help="jobs enqueued per second")
     parser.add_argument("--min-faults", type=int, default=0, help="fail when fewer struck")
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--only", choices=("jobs", "orders"), help="one part of it")
+    parser.add_argument("--only", choices=("jobs", "syncs", "orders"), help="one part of it")
     parser.add_argument("--orders", type=int, default=10_000, help="orders to suppliers")
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs")
     options = parser.parse_args()
@@ -67,6 +67,31 @@ def _orders(world: World, options: argparse.Namespace, seed: int) -> int:
         world.start()
         _wait_for_workers(world)
         return _told(orders.run(world, suppliers, options, seed))
+
+
+def _syncs(world: World, options: argparse.Namespace, seed: int) -> int:
+    supplier = syncs.Sandbox(world)
+    try:
+        _enter(world)
+        _prepare(world)
+        print(f"chaos: seed {seed}, syncs, {options.minutes / 3:g} minutes", flush=True)
+        world.start()
+        _wait_for_workers(world)
+        load = syncs.Load(supplier, seed=seed)
+        options = argparse.Namespace(**{**vars(options), "minutes": options.minutes / 3})
+        struck = _strike(world, random.Random(seed), options)
+        world.proxy.thaw()
+        load.stop()
+        settled = _settle(world)
+        load.finish()
+        settled += _settle(world)
+        with psycopg.connect(world.postgres.url, autocommit=True) as connection:
+            broken = load.violations(connection)
+            _report(connection, struck)
+        print(f"{load.asked} syncs asked for; settled {settled:.0f} s after the last fault\n")
+        return _told(broken)
+    finally:
+        supplier.stop()
 
 
 def _enter(world: World) -> None:
@@ -180,6 +205,7 @@ def _report(connection: "psycopg.Connection[tuple[object, ...]]", struck: Counte
 # name → what runs it, and how many promises it makes
 PARTS: Mapping[str, tuple[Callable[[World, argparse.Namespace, int], int], int]] = {
     "jobs": (_run, len(CHECKS) + 1),
+    "syncs": (_syncs, syncs.PROMISES),
     "orders": (_orders, orders.PROMISES),
 }
 

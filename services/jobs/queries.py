@@ -193,6 +193,7 @@ def _why_scheduled(job: Job) -> Waiting:
         "due_later": "It is to run later.",
         "unknown_kind": "No worker of this release knows jobs of its kind; it is tried again every minute.",
         "retry": f"Attempt {job.attempt} of {job.max_attempts} failed ({job.error_code}); it will be tried again.",
+        "behind_another_sync": "Another sync of the same connection is at work; this one comes after it.",
         "supplier_quota": f"The supplier's quota is spent; there will be room again at about {at}.",
         "supplier_down": f"The supplier is down and left alone; it goes on as soon as it answers, or is asked at {at}.",
     }

@@ -3,9 +3,9 @@
 A handful of statements, however many lines and suppliers there are; nobody is called.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Self
 from uuid import UUID
@@ -37,42 +37,46 @@ WHERE lines.order_id = :order_id AND lines.variant_id IS NOT NULL
 ORDER BY lines.n
 """)
 
+# `taken` is what orders are about to take, or took since the supplier told its stock: its number knows nothing of that.
+# Ids are in the order of time, so that only what is recent is looked at, however long an offer has been sold. Keys of
+# offers are collated otherwise than what names them in intents: said here, or its index would not be used.
 _OFFERED = text("""
-SELECT links.variant_id, found.connection_id, found.id, found.order_ref, offers.id AS offer_id,
+SELECT links.variant_id, found.connection_id, found.id, found.order_ref,
     coalesce(offers.order_id, offers.id) AS product_id, found.cost, found.currency, found.stock, found.tiers,
-    found.stock_at, found.gone_at IS NOT NULL OR offers.gone_at IS NOT NULL AS gone, offers.active
+    extract(epoch FROM clock_timestamp() - fresh.at) AS stock_age, taken.pieces AS taken,
+    found.gone_at IS NOT NULL OR offers.gone_at IS NOT NULL AS gone, offers.active
 FROM offer_links links
 JOIN offer_variants found ON found.merchant_id = links.merchant_id AND found.connection_id = links.connection_id
     AND found.id = links.offer_variant_id
 JOIN offers ON offers.merchant_id = found.merchant_id AND offers.connection_id = found.connection_id
     AND offers.id = found.offer_id
+JOIN connections ON connections.id = found.connection_id
+CROSS JOIN LATERAL (SELECT greatest(found.stock_at, connections.stock_at, connections.offers_at) AS at) fresh
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(lines.quantity), 0) AS pieces FROM intent_lines lines
+    JOIN intents ON intents.id = lines.intent_id
+    WHERE lines.merchant_id = :merchant_id AND lines.offer_variant_id = found.id COLLATE "default"
+        AND lines.intent_id >= :recent
+        AND lines.refused_code IS NULL AND intents.connection_id = found.connection_id
+        AND (intents.state IN ('planned', 'sending', 'unknown')
+             OR intents.state = 'placed' AND intents.updated_at > fresh.at)
+) taken
 WHERE links.merchant_id = :merchant_id AND links.variant_id = ANY(:ids)
 ORDER BY found.connection_id, found.id
 """)
 
-# What orders are about to take, or took since the supplier told its stock: the supplier's number knows nothing
-# of it. Ids are in the order of time, so that only what is recent is looked at, however long an offer has been sold.
-_TAKEN = text("""
-SELECT intents.connection_id, lines.offer_variant_id, sum(lines.quantity) AS pieces
-FROM unnest(CAST(:connections AS uuid[]), CAST(:offers AS text[]), CAST(:since AS timestamptz[]))
-    AS asked (connection_id, offer_variant_id, since)
-JOIN intent_lines lines ON lines.merchant_id = :merchant_id AND lines.offer_variant_id = asked.offer_variant_id
-    AND lines.intent_id >= :recent AND lines.refused_code IS NULL
-JOIN intents ON intents.id = lines.intent_id AND intents.connection_id = asked.connection_id
-    AND (intents.state IN ('planned', 'sending', 'unknown')
-         OR intents.state = 'placed' AND intents.updated_at > asked.since)
-GROUP BY intents.connection_id, lines.offer_variant_id
-""")
-
-# What was charged beyond the goods, by the parcel: to this country, where that is known, else to any.
+# What was charged beyond the goods, by the parcel, and the days from the first sight of a parcel to its delivery: to
+# this country, where that is known, else to any.
 _PARCELS = text("""
 SELECT asked.connection_id, coalesce(
     percentile_disc(0.5) WITHIN GROUP (ORDER BY said.extra) FILTER (WHERE said.country = :country),
-    percentile_disc(0.5) WITHIN GROUP (ORDER BY said.extra)) AS cost, max(said.currency) AS currency
+    percentile_disc(0.5) WITHIN GROUP (ORDER BY said.extra)) AS cost, coalesce(
+    percentile_disc(0.5) WITHIN GROUP (ORDER BY said.days) FILTER (WHERE said.country = :country),
+    percentile_disc(0.5) WITHIN GROUP (ORDER BY said.days)) AS days, max(said.currency) AS currency
 FROM unnest(CAST(:connections AS uuid[])) AS asked (connection_id)
 CROSS JOIN LATERAL (
-    SELECT intents.address ->> 'country' AS country, intents.currency,
-        greatest(0, intents.charged - goods.cost) / greatest(1, parts.n) AS extra
+    SELECT intents.address ->> 'country' AS country, intents.currency, parts.days,
+        CASE WHEN goods.whole THEN greatest(0, intents.charged - goods.cost) / greatest(1, parts.n) END AS extra
     FROM (
         SELECT * FROM intents WHERE intents.merchant_id = :merchant_id
             AND intents.connection_id = asked.connection_id AND state = 'placed' AND charged IS NOT NULL
@@ -82,12 +86,13 @@ CROSS JOIN LATERAL (
         SELECT sum(quantity * expected_cost) AS cost,
             bool_and(expected_cost IS NOT NULL AND refused_code IS NULL) AS whole
         FROM intent_lines WHERE intent_id = intents.id) goods
-    CROSS JOIN LATERAL (SELECT count(*) AS n FROM supplier_orders WHERE intent_id = intents.id) parts
-    WHERE goods.whole
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n, ceil(extract(epoch FROM max(state_at) FILTER (WHERE state = 'delivered') - (
+            SELECT min(first_seen) FROM parcels WHERE parcels.intent_id = intents.id)) / 86400) AS days
+        FROM supplier_orders WHERE intent_id = intents.id) parts
 ) said
 GROUP BY asked.connection_id
 """)
-
 
 # Of the order's ceilings, what is spent on what is under way.
 _SPENT = text("""
@@ -137,27 +142,19 @@ def known(
     """
     left = [row for row in session.execute(_LEFT, {"order_id": order.id}) if row.id not in waiting]
     lines = tuple(Line(row.id, row.variant_id, int(row.pieces), row.price) for row in left)
-    rows = session.execute(
-        _OFFERED, {"merchant_id": order.merchant_id, "ids": list({line.variant_id for line in lines})}
-    ).all()
+    asked = {
+        "merchant_id": order.merchant_id,
+        "ids": list({line.variant_id for line in lines}),
+        "recent": UUID(int=int((now() - RECENT).timestamp() * 1000) << 80),
+    }
+    rows = session.execute(_OFFERED, asked).all()
     ids = {row.connection_id for row in rows}
     found = session.scalars(select(Connection).where(Connection.id.in_(ids))) if ids else ()
     accounts = {row.id: _Account.of(row) for row in found}
-    taken = _taken(session, order, rows, accounts)
     offers = tuple(
-        _offered(
-            row,
-            accounts[row.connection_id],
-            taken=taken.get((row.connection_id, row.id), 0),
-            refused=(row.connection_id, row.id) in refused,
-        )
-        for row in rows
+        _offered(row, accounts[row.connection_id], refused=(row.connection_id, row.id) in refused) for row in rows
     )
     spent = session.execute(_SPENT, {"order_id": order.id}).one()
-    offers = tuple(
-        _offered(row, taken=taken.get((row.connection_id, row.id), 0), refused=(row.connection_id, row.id) in refused)
-        for row in rows
-    )
     rules = policy_rules(session, order.merchant_id)
     return Known(
         lines,
@@ -199,31 +196,23 @@ class _Account:
     """What is true of all offers of a connection."""
 
     row: Connection
-    told: datetime | None  # when the supplier last told all its stock
     swap: Exchange | None
     bar: str | None  # why nothing of it can be used
 
     @classmethod
     def of(cls, row: Connection) -> Self:
         """As it is for that row."""
-        told = [moment for moment in (row.stock_at, row.offers_at) if moment is not None]
         supplier = adapters().get(row.supplier)
         sells = supplier is not None and supplier.CAPABILITIES.orders
         bar = "takes_no_orders" if not sells else "not_connected" if row.state != "active" else None
-        return cls(row, max(told, default=None), rules_of(row.rules).exchange, bar)
+        return cls(row, rules_of(row.rules).exchange, bar)
 
     def rate(self, currency: str | None) -> Decimal:
         """What a unit of that currency is taken for."""
         return self.swap.rate if self.swap is not None and self.swap.given == currency else Decimal(1)
 
-    def stock_at(self, own: datetime | None) -> datetime | None:
-        """How old the stock of an offer is that last changed then."""
-        known = [moment for moment in (own, self.told) if moment is not None]
-        return max(known, default=None)
 
-
-def _offered(row: Any, account: _Account, *, taken: int, refused: bool) -> Offered:
-    rate, at = account.rate(row.currency), account.stock_at(row.stock_at)
+def _offered(row: Any, account: _Account, *, refused: bool) -> Offered:
     bars = ((row.gone, "gone"), (account.bar, account.bar), (not row.active, "inactive"), (refused, "refused"))
     return Offered(
         variant_id=row.variant_id,
@@ -234,10 +223,10 @@ def _offered(row: Any, account: _Account, *, taken: int, refused: bool) -> Offer
         cost=row.cost if row.currency else None,
         currency=row.currency or "",
         stock=row.stock,
-        stock_age=None if at is None else (now() - at).total_seconds(),
+        stock_age=None if row.stock_age is None else float(row.stock_age),
         tiers=tuple(_tier(tier) for tier in row.tiers),
-        taken=taken,
-        rate=rate,
+        taken=int(row.taken),
+        rate=account.rate(row.currency),
         compared_in=account.swap.wanted if account.swap is not None and account.swap.given == row.currency else "",
         barred=next((code for so, code in bars if so), None),
     )
@@ -248,32 +237,16 @@ def _tier(said: Mapping[str, Any]) -> Tier:
     return Tier(said.get("quantity") or 0, said.get("min_days") if days is None else days, said.get("warehouse") or "")
 
 
-def _taken(
-    session: Session, order: Order, rows: Sequence[Any], accounts: Mapping[UUID, _Account]
-) -> dict[tuple[UUID, str], int]:
-    """Pieces that orders take, by connection and offer."""
-    moment = now()
-    asked = {
-        "merchant_id": order.merchant_id,
-        "connections": [row.connection_id for row in rows],
-        "offers": [row.id for row in rows],
-        "since": [accounts[row.connection_id].stock_at(row.stock_at) or moment for row in rows],
-        "recent": UUID(int=int((moment - RECENT).timestamp() * 1000) << 80),
-    }
-    return {(row.connection_id, row.offer_variant_id): int(row.pieces) for row in session.execute(_TAKEN, asked)}
-
-
 def _shipping(session: Session, order: Order, accounts: Mapping[UUID, _Account]) -> dict[UUID, Shipping]:
-    """What a parcel of each connection costs, by what its orders cost so far."""
+    """What a parcel of each connection costs and how long it is on its way, by its orders so far."""
     asked = {
         "merchant_id": order.merchant_id,
         "connections": list(accounts),
         "country": (order.address or {}).get("country"),
         "most": LEARNED_FROM,
     }
-    return {
-        row.connection_id: Shipping(
-            None if row.cost is None else row.cost * accounts[row.connection_id].rate(row.currency)
-        )
-        for row in session.execute(_PARCELS, asked)
-    }
+    found = {}
+    for row in session.execute(_PARCELS, asked):
+        cost = None if row.cost is None else row.cost * accounts[row.connection_id].rate(row.currency)
+        found[row.connection_id] = Shipping(cost, None if row.days is None else max(0, int(row.days)))
+    return found

@@ -254,9 +254,19 @@ def _differing(line: OrderLine, said: SaidLine) -> dict[str, Any]:
         was, is_ = getattr(line, name), getattr(said, name)
         if is_ is not None and is_ != was:
             found[name] = [_shown(was), _shown(is_)]
-    if said.cancelled > line.cancelled_quantity:  # what was taken back here does not come back by being said again
-        found["cancelled_quantity"] = [line.cancelled_quantity, said.cancelled]
+    if (cancelled := _cancelled(line, said)) != line.cancelled_quantity:
+        found["cancelled_quantity"] = [line.cancelled_quantity, cancelled]
     return found
+
+
+def _cancelled(line: OrderLine, said: SaidLine) -> int:
+    """How many pieces of a line are cancelled, once it is what is said now.
+
+    What was taken back does not come back by being said again; pieces the channel has left out are not taken twice.
+    """
+    left_out = max(0, line.quantity - said.quantity)
+    wanted = max(said.cancelled, line.cancelled_quantity - left_out)
+    return max(0, min(wanted, said.quantity - line.returned_quantity))
 
 
 def _shown(value: Any) -> Any:
@@ -283,7 +293,7 @@ def _refuse_sent(session: Session, order: Order, changes: dict[str, Any], pairs:
     for line, said_ in pairs:
         if line is None or not sent.get(line.id):
             continue
-        left = 0 if said_ is None else said_.quantity - max(said_.cancelled, line.cancelled_quantity)
+        left = 0 if said_ is None else said_.quantity - _cancelled(line, said_)
         other = said_ is not None and any(name in _differing(line, said_) for name in ("sku", "barcode"))
         if left < sent[line.id] or other:
             raise already_sent(session, order.id, param="lines")
@@ -330,6 +340,8 @@ def made_line(order: Order, said: SaidLine, *, n: int) -> OrderLine:
 
 
 def _remove(session: Session, line: OrderLine, *, may_be_meant: bool) -> None:
+    if line.quantity == line.cancelled_quantity:
+        return
     close_items(session, [line.order_id], cause="unmapped", subject=str(line.id))
     own = select(IntentLine.intent_id).where(IntentLine.order_line_id == line.id).limit(1)
     if not may_be_meant or session.scalar(own) is None:
@@ -340,9 +352,9 @@ def _remove(session: Session, line: OrderLine, *, may_be_meant: bool) -> None:
 
 def _update(line: OrderLine, said: SaidLine) -> None:
     differing = _differing(line, said)
+    line.cancelled_quantity = _cancelled(line, said)
     for name in (*_OF_LINE, "quantity"):
         if name in differing:
             setattr(line, name, getattr(said, name))
-    line.cancelled_quantity = max(line.cancelled_quantity, said.cancelled)
     if {"sku", "barcode"} & differing.keys() and line.mapped_by != "hand":
         line.variant_id = line.mapped_by = None

@@ -4,6 +4,7 @@ An order's lines may stand anywhere in the file, so records are staged first and
 a batch is ever in memory. Where it has come is written with the orders themselves.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator
 from itertools import islice
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from services.catalog.drafts import StagingLost
 from services.core.clock import now
-from services.core.errors import Invalid
+from services.core.errors import Invalid, Unavailable
 from services.formats import tabular
 from services.formats.base import FeedRefused, RowError
 from services.imports.receive import FeedNotUsable
@@ -98,6 +99,7 @@ def run_order_import(run: Run, *, order_import_id: UUID) -> None:
     _ensure_staged(run, order_import_id)
     while _store_next(run, order_import_id):
         pass
+    _drop_file(run, order_import_id)
 
 
 # -- Staging -----------------------------------------------------------------------------------------------------------
@@ -216,6 +218,16 @@ def _store_next(run: Run, order_import_id: UUID) -> bool:
         done, total = row.done_rows, row.staged_rows
     run.progress(done, total, "storing")
     return True
+
+
+def _drop_file(run: Run, order_import_id: UUID) -> None:
+    """Forget the file: it has names and addresses, and everything of it that counts is stored."""
+    with run.transaction() as session:
+        row = session.get_one(OrderImport, order_import_id)
+        key, row.storage_key = row.storage_key, None
+    if key is not None:
+        with contextlib.suppress(Unavailable):
+            get_storage().delete(key, merchant_id=run.merchant_id)
 
 
 def _said(

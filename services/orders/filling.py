@@ -6,6 +6,7 @@ Lines of the same variant want the same pieces: they are filled together, by one
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 UNKNOWN_DAYS = 999  # slower than anything known
@@ -17,7 +18,6 @@ REASONS = {
     "takes_no_orders": "This supplier takes no orders.",
     "inactive": "The supplier does not sell it at present.",
     "not_connected": "The connection has to be set up again.",
-    "not_to_country": "The supplier has refused to send to this country.",
     "refused": "The supplier has refused it for this order.",
     "not_preferred": "Only your preferred suppliers may be used.",
     "no_cost": "The supplier does not say what it costs.",
@@ -111,8 +111,7 @@ class Reason:
     extra_cost: Decimal | None = None  # for the order as a whole, if this were taken instead
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(NamedTuple):
     """Where a parcel comes from. What one supplier sells in two currencies is not added up: two parcels."""
 
     rank: int  # of the connection, by the rules

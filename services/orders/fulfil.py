@@ -10,13 +10,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.core.clock import now
-from services.core.errors import ShopOptiError, Unavailable
+from services.core.errors import ShopOptiError, TooMany, Unavailable
 from services.jobs import Outcome, Run, Snooze, Stopped
-from services.models import Order
+from services.models import Connection, Order
 from services.orders import intents, lookup, placing
 from services.orders.cancel import OrderNotFound
 from services.orders.intents import Standing
@@ -48,6 +48,7 @@ class _Work:
 
     open: list[Standing]
     ways: dict[UUID, _Way | Wait | Blocked]  # by connection
+    result: dict[str, Any]  # how it all stands
 
 
 def fulfil(run: Run, *, order_id: UUID) -> Outcome | None:
@@ -62,7 +63,7 @@ def fulfil(run: Run, *, order_id: UUID) -> Outcome | None:
             work = _prepare(session, run, order_id)
             left = [at for at in work.open if at.id not in waits]
             if not left and not any(isinstance(wait, Wait) for wait in waits.values()):
-                run.finish(session, _result(session, order_id))
+                run.finish(session, work.result)
                 return None
         if not left:
             break
@@ -123,12 +124,29 @@ def _prepare(session: Session, run: Run, order_id: UUID) -> _Work:
     if order is None:
         raise OrderNotFound
     standings = intents.standing_of(session, order_id)
-    if order.state != "cancelled" and plan(session, order, job_id=run.id):
+    given_up = _give_up_disconnected(session, standings)
+    if (order.state != "cancelled" and plan(session, order, job_id=run.id)) or given_up:
         standings = intents.standing_of(session, order_id)
-    review(session, [order_id], merchant_id=run.merchant_id)
-    settle(session, [order_id], merchant_id=run.merchant_id)
+    state = order.state
     open_ = [at for at in standings if at.state in OPEN]
-    return _Work(open_, {id_: _way(session, id_) for id_ in {at.connection_id for at in open_}})
+    ways = {id_: _way(session, id_) for id_ in {at.connection_id for at in open_}}
+    if not open_ or any(at.attempts or at.code for at in standings):  # of what is only planned there is nothing to tell
+        review(session, [order_id], merchant_id=run.merchant_id)
+    changed = settle(session, [order_id], merchant_id=run.merchant_id)
+    return _Work(open_, ways, _result(order_id, changed.get(order_id, state), standings))
+
+
+def _give_up_disconnected(session: Session, standings: list[Standing]) -> bool:
+    """What was not sent, and no longer can be over that account, is to be had elsewhere. Whether there was any."""
+    gone = [at for at in standings if at.state == "planned" and _is_gone(session, at.connection_id)]
+    for at in gone:
+        intents.cancel(session, at.id, reason="The account was disconnected.")
+    return bool(gone)
+
+
+def _is_gone(session: Session, connection_id: UUID) -> bool:
+    row = session.get(Connection, connection_id)
+    return row is None or row.state == "disconnected"
 
 
 def _way(session: Session, connection_id: UUID) -> _Way | Wait | Blocked:
@@ -137,6 +155,8 @@ def _way(session: Session, connection_id: UUID) -> _Way | Wait | Blocked:
         reached = reach(session, connection_id)
     except Unavailable:
         raise
+    except TooMany as error:
+        return Wait(error.retry_after or 1.0, error.code)
     except ReconnectFirst as error:
         return Blocked("reconnect", error.detail)
     except ShopOptiError as error:
@@ -148,14 +168,10 @@ def _way(session: Session, connection_id: UUID) -> _Way | Wait | Blocked:
     return _Way(reached, healthy=health.state == "closed" and not health.failures)
 
 
-_STATE = text("SELECT state FROM orders WHERE id = :id")
-
-
-def _result(session: Session, order_id: UUID) -> dict[str, Any]:
-    standings = intents.standing_of(session, order_id)
+def _result(order_id: UUID, state: str, standings: list[Standing]) -> dict[str, Any]:
     return {
         "order_id": str(order_id),
-        "state": session.scalar(_STATE, {"id": order_id}),
+        "state": state,
         "intents": [
             {"id": str(at.id), "reference": at.reference, "state": at.state, "code": at.code} for at in standings
         ],

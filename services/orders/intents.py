@@ -11,7 +11,7 @@ story in the same statement. Whoever sends holds `sender`, a token of their own:
 `doubt_since` is when a call began whose answer was lost. It is never taken back: from then on a refusal alone does not
 prove that nothing is there (the lost call may have bought the last piece), so it is believed after a look-up only.
 
-`docs/decisions/0019-intents.md` says why.
+Decision 0017 says why.
 """
 
 import json

@@ -36,12 +36,13 @@ class CheckSupplierOrder(Job, kind="check_supplier_order", queue="orders", timeo
 
 
 class ReconcileOrders(Job, kind="reconcile_orders", queue="orders", timeout=3600, schedulable=True):
-    """Compare what we know of with what a supplier has, for the days from `since` to `until` (both included).
+    """Compare what was sent from `since` to `until` (days in UTC, both included) with what suppliers have.
 
-    Without them: the last `days` days. Without a connection: each of the merchant's.
+    Without `since`: the last `days` days. Without a connection: each of the merchant's, in a job of its own.
     """
 
     connection_id: UUID | None = None
     since: date | None = None
     until: date | None = None
     days: int = 7
+    after: UUID | None = None  # the intent up to which an earlier job has come

@@ -62,6 +62,8 @@ def plan(session: Session, order: Order, *, job_id: UUID) -> bool:
     )
     routing = facts.route()
     policy = policy_of(session, order.merchant_id)
+    if refused:  # what could not be routed a moment ago may be now, or for another reason
+        close_items(session, [order.id], cause="no_route")
     _tell_unrouted(session, order, routing, but={row.order_line_id for row in refused})
     if (routing.unrouted or waiting) and not policy.partial and not _anything_sent(session, order.id):
         return False
@@ -91,7 +93,6 @@ def _anything_sent(session: Session, order_id: UUID) -> bool:
 
 def _tell_unrouted(session: Session, order: Order, routing: Routing, *, but: set[UUID]) -> None:
     """Put lines that nobody can fill before somebody; of those a supplier refused, the refusal is told instead."""
-    close_items(session, [order.id], cause="no_route")
     items = [
         Item(order.id, "no_route", {"line_id": str(id_), "code": why.code, "reason": why.about}, subject=str(id_))
         for id_, why in routing.unrouted.items()
@@ -111,7 +112,6 @@ def _addresses(session: Session, order: Order, parcels: Sequence[Parcel]) -> dic
         for id_, one in fitted.items()
         if one.faults
     ]
-    close_items(session, [order.id], cause="address")
     open_items(session, items, merchant_id=order.merchant_id)
     return fitted
 

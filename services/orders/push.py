@@ -4,7 +4,6 @@ A message only says that an order moved; a job asks AliExpress after that order.
 are taken and forgotten: the reconciler finds what there is.
 """
 
-import json
 from uuid import UUID
 
 from sqlalchemy import text
@@ -17,7 +16,7 @@ from services.orders.jobs import CheckSupplierOrder
 from services.sourcing import credentials
 from services.suppliers.aliexpress import NAME
 from services.suppliers.aliexpress.sign import is_push_genuine
-from services.suppliers.wire import text_of
+from services.suppliers.wire import loads, text_of
 
 MAX_BYTES = 64 * 1024
 
@@ -69,7 +68,7 @@ def take_push(*, merchant_id: UUID, connection_id: UUID, body: bytes, authorizat
 def _order_of(body: bytes) -> str | None:
     """The order a message is about. Raises MessageUnreadable."""
     try:
-        message = json.loads(body)
+        message = loads(body)
     except ValueError:
         raise MessageUnreadable from None
     data = message.get("data") if isinstance(message, dict) else None

@@ -27,13 +27,17 @@ SCHEDULES: dict[str, tuple[Job, int]] = {
 LEFT_LYING = timedelta(minutes=10)
 PART = 500
 
-# Under way, and no job is at it: its job died for good, or waited for a person who has acted since.
+# Under way, and no job is at it: its job died for good, or waited for a person who has acted since. What was not sent
+# because somebody cancelled the job is left alone.
 _LEFT_LYING = text("""
-SELECT DISTINCT intents.order_id FROM intents LEFT JOIN connections ON connections.id = intents.connection_id
+SELECT DISTINCT intents.order_id FROM intents JOIN orders ON orders.id = intents.order_id
+LEFT JOIN connections ON connections.id = intents.connection_id
 WHERE intents.merchant_id = :merchant_id AND intents.state IN ('planned', 'sending', 'unknown')
     AND intents.updated_at < clock_timestamp() - CAST(:age AS interval)
     AND (intents.code IS NULL OR (intents.code = 'reconnect' AND connections.state = 'active')
          OR (intents.state = 'unknown' AND intents.code NOT IN ('known_there', 'outcome_unknown')))
+    AND NOT (intents.state = 'planned' AND EXISTS (SELECT FROM jobs WHERE jobs.id = orders.job_id
+        AND jobs.state = 'cancelled'))
     AND NOT EXISTS (SELECT FROM jobs WHERE jobs.merchant_id = intents.merchant_id
         AND jobs.kind = 'process_order_fulfillment' AND jobs.unique_key = intents.order_id::text
         AND jobs.state NOT IN ('succeeded', 'failed', 'cancelled'))

@@ -27,7 +27,7 @@ class Shipping:
     """What a parcel of a connection costs, fees included, and how long it takes."""
 
     cost: Decimal | None = None  # in what its offers are compared in; None: no order has told, taken for nothing
-    days: int | None = None  # from the warehouse to the buyer; None: not known, taken for none
+    days: int | None = None  # from the warehouse to the buyer; None: no order has told, taken for none
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from services.orders.lookup import unaccounted
 from services.orders.states import settle
 from services.orders.watch import review
 from services.sourcing import breaker
+from services.sourcing.expiry import TokenAwaited
 from services.sourcing.reach import Reached, reach, reconnect_needed
 from services.suppliers.base import OrderState, OrderStatus, Tracking
 from services.suppliers.errors import FatalForItem, ReconnectNeeded, Retry
@@ -35,7 +36,8 @@ _RHYTHM: dict[str, tuple[tuple[float, float], ...]] = {
     "delivered": (),
     "cancelled": (),
 }
-_TRACKED = (OrderState.PROCESSING, OrderState.SHIPPED, OrderState.DELIVERED, OrderState.UNKNOWN)
+# States in which there may be parcels: asking for those of the others would be half of all calls, for nothing.
+_TRACKED = (OrderState.SHIPPED, OrderState.DELIVERED, OrderState.UNKNOWN)
 AGAIN_MINUTES = 30.0  # after the supplier could not say anything about an order
 PART = 100  # orders looked up in the database at a time
 
@@ -103,14 +105,17 @@ def check_one(run: Run, *, connection_id: UUID, supplier_order_id: str) -> None:
 def check(reached: Reached, order_id: str) -> None:
     """Ask a supplier after one of its orders, and write what is new.
 
-    Raises Retry, WaitUntil, ReconnectNeeded (the connection is marked), FatalForConnection.
+    Raises Retry, WaitUntil, TokenAwaited, ReconnectNeeded (the connection is marked), FatalForConnection.
     """
     try:
         status = reached.adapter.order_status(reached.connection, order_id)
         parcels = reached.adapter.tracking(reached.connection, order_id) if status.state in _TRACKED else ()
     except ReconnectNeeded as error:
         with transaction(merchant_id=reached.merchant_id) as session:
-            reconnect_needed(session, reached.id, secrets_version=reached.secrets_version, reason=error.detail)
+            version, reason = reached.secrets_version, error.detail
+            marked = reconnect_needed(session, reached.id, secrets_version=version, reason=reason)
+        if not marked:
+            raise TokenAwaited(retry_after=1) from error
         raise
     except (FatalForItem, Retry) as error:
         with transaction(merchant_id=reached.merchant_id) as session:

@@ -108,15 +108,15 @@ policy AS (
     FROM order_policies WHERE merchant_id = :merchant_id
 )
 """
-_WANTED = text(
-    f"WITH {_POLICY}, refused AS ({_REFUSED}) "
-    + " UNION ALL ".join(
-        f"SELECT '{cause}' AS cause, found.* FROM ({rows}) found (order_id, subject, intent_id, detail)"
-        for cause, rows in _CAUSES.items()
-    )
-    + """ UNION ALL SELECT coalesce(CAST(:refusals AS jsonb) ->> code, :refused), order_id, subject, intent_id, detail
-        FROM refused"""  # what is put in is this module's own
+_ROWS = " UNION ALL ".join(
+    f"SELECT '{cause}' AS cause, found.* FROM ({rows}) found (order_id, subject, intent_id, detail)"  # noqa: S608
+    for cause, rows in _CAUSES.items()
 )
+_WANTED = text(f"""
+WITH {_POLICY}, refused AS ({_REFUSED}) {_ROWS}
+UNION ALL SELECT coalesce(CAST(:refusals AS jsonb) ->> code, :refused), order_id, subject, intent_id, detail
+FROM refused
+""")  # noqa: S608  # what is put in is this module's own
 
 REFUSAL_CAUSES = (*dict.fromkeys(REFUSALS.values()), REFUSED)
 CAUSES = (*_CAUSES, *REFUSAL_CAUSES)
@@ -151,6 +151,7 @@ def review(session: Session, order_ids: Sequence[UUID], *, merchant_id: UUID) ->
 
 
 def close_refusals(session: Session, order_ids: Sequence[UUID]) -> None:
-    """What suppliers refused of these orders is to be tried again: it is no reason to wait any more."""
-    refused = update(AttentionItem).where(AttentionItem.order_id.in_(order_ids), AttentionItem.closed_at.is_(None))
-    session.execute(refused.where(AttentionItem.cause.in_((*REFUSAL_CAUSES, "no_route"))).values(closed_at=now()))
+    """What kept these orders from being sent is to be tried again: it is no reason to wait any more."""
+    causes = (*REFUSAL_CAUSES, "no_route", "address")
+    waiting = update(AttentionItem).where(AttentionItem.order_id.in_(order_ids), AttentionItem.closed_at.is_(None))
+    session.execute(waiting.where(AttentionItem.cause.in_(causes)).values(closed_at=now()))

@@ -10,7 +10,7 @@ Snooze, which uses no attempt. From then on the first to come is the probe: taki
 permission, so that there is one, and another when it has died. An answer closes the breaker and brings forward the jobs
 that wait; another failure doubles the time.
 
-All of it is one row and one statement a step, so any number of workers may be at it.
+All of it is one row, and every step a short transaction that locks it: any number of workers may be at it.
 """
 
 import random
@@ -55,7 +55,9 @@ _WRITE = text("""
 UPDATE connections SET failures = :failures, opened_at = :opened_at, retry_at = :retry_at, probe_job_id = :probe_job_id
 WHERE id = :id
 """)
-_RELEASE = text("UPDATE connections SET probe_job_id = NULL, retry_at = clock_timestamp() WHERE probe_job_id = :job")
+_RELEASE = text("""
+UPDATE connections SET probe_job_id = NULL, retry_at = clock_timestamp() WHERE id = :id AND probe_job_id = :job
+""")
 
 # Those of the merchant's other connections come along; they look, and wait again.
 _RESUME = text("""
@@ -131,7 +133,7 @@ class Supplier:
     def _release(self) -> None:
         """Whoever was the probe has not tried: the next one may."""
         with suppress(Unavailable), db.transaction(merchant_id=self._run.merchant_id) as session:
-            session.execute(_RELEASE, {"job": self._run.id})
+            session.execute(_RELEASE, {"id": self._id, "job": self._run.id})
 
     def _write(
         self,

@@ -22,6 +22,7 @@ from services.sourcing.credentials import write
 from services.sourcing.reach import ConnectionDisconnected, get_connection
 from services.sourcing.rules import kept
 from services.sourcing.trials import Tested
+from services.suppliers.registry import adapter
 
 ENDED = ("succeeded", "failed", "cancelled")
 
@@ -150,9 +151,13 @@ def _must_be_given_up(row: Connection, tested: Tested) -> None:
 
 
 def _same_account(row: Connection, tested: Tested) -> None:
-    """Raise AnotherAccount where the supplier named both, and differently."""
+    """Raise AnotherAccount where the supplier named both, and differently: what was ordered is known to one of them.
+
+    A feed takes no orders; it may move to another address.
+    """
     account = tested.identity.account
-    if row.account is not None and account is not None and row.account != account:
+    named = row.account is not None and account is not None
+    if named and row.account != account and adapter(row.supplier).CAPABILITIES.orders:
         raise AnotherAccount
 
 

@@ -100,7 +100,7 @@ def link_found(session: Session, connection: Connection) -> dict[str, int]:
     Returns how many, by `sku` and `barcode`; by which of them is for the connection's rules to say.
     """
     session.execute(_SET_UP)
-    found = {}
+    found: dict[str, int] = {}
     for column in rules_of(connection.rules).match_by:
         done: Any = session.execute(_FOUND[column], _own(connection))
         found[column] = int(done.rowcount)

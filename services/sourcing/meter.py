@@ -31,7 +31,7 @@ from services.suppliers.base import Adapter, Connection, Quota
 from services.suppliers.errors import WaitUntil
 
 SCARCE_SECONDS = 60.0  # windows this long are in Postgres
-PATIENCE_SECONDS = 3.0  # what is to be had so soon is waited for here: putting a job off would take longer
+PATIENCE_SECONDS = 1.5  # what is to be had so soon is waited for here: putting a job off would take longer
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class SharedMeter:
     def take(self, endpoints: Sequence[str]) -> None:
         """Leave to call each of these once (one named twice: twice): for all of them, or WaitUntil is raised.
 
-        What can be had within a few seconds is waited for. Raises Unavailable when neither store can be reached.
+        What can be had within PATIENCE_SECONDS is waited for. Raises Unavailable when neither store can be reached.
         """
         wanted = Counter(endpoint for endpoint in endpoints if endpoint in self._quotas)
         begun = self._now().timestamp()
@@ -103,17 +103,6 @@ class SharedMeter:
         with contextlib.suppress(Unavailable):
             self._store(quota).change(self.credential, [quota], note, at=at)
 
-    def earliest(self, endpoints: Sequence[str]) -> datetime:
-        """When leave for all these calls may be had. Nothing is taken. Raises Unavailable."""
-        wanted = Counter(endpoint for endpoint in endpoints if endpoint in self._quotas)
-        at = self._now().timestamp()
-
-        def look(windows: dict[str, Window]) -> float:
-            return max(window.fits_at(wanted[endpoint], at) for endpoint, window in windows.items())
-
-        found = [self._ask(windows, mine, look, at) for windows, mine in self._by_store(wanted)]
-        return datetime.fromtimestamp(max([at, *found]), UTC)
-
     def left(self) -> tuple[QuotaLeft, ...]:
         """What is left of every endpoint's quota, in the adapter's order. Raises Unavailable."""
         at = self._now().timestamp()
@@ -130,7 +119,10 @@ class SharedMeter:
         return tuple(found[endpoint] for endpoint in self._quotas)
 
     def sharing(self, endpoints: Sequence[str]) -> tuple[int, int]:
-        """Which of those who called one of these in the last two days this one is, from 0, and how many they are."""
+        """Which of those who called one of these in the last two days this one is, from 0, and how many they are.
+
+        Of scarce calls only: nobody waits long for the others.
+        """
         at = self._now().timestamp()
 
         def look(windows: dict[str, Window]) -> set[str]:
@@ -149,7 +141,7 @@ class SharedMeter:
             if when > at:
                 return when, endpoint
             for one, window in found.items():
-                window.take(wanted[one], at, meter=self._id, user=self._user)
+                window.take(wanted[one], at, meter=self._id, user=self._user if windows is self._scarce else "")
             return None
 
         return self._ask(windows, mine, decide, at)

@@ -169,7 +169,7 @@ def keep(session: Session, merchant_id: UUID, wanted: Wanted, tokens: Tokens, ap
     Raises what `connections.connect` and `connections.replace_credentials` raise, but not that it is connected already.
     """
     wanted, _ = _settled(session, wanted)
-    given = {**app, **secrets_of(tokens)}
+    given = {**app, "refresh_token": "", **secrets_of(tokens)}  # an empty one removes that of an earlier consent
     settings = {"language": wanted.language, "country": wanted.country, "currency": wanted.currency}
     connection_id = wanted.connection_id
     if connection_id is None:

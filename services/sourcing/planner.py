@@ -24,7 +24,7 @@ from services.jobs import Run, enqueue
 from services.models import Connection, Offer, Schedule
 from services.sourcing.jobs import KeepSupplierFresh, SyncSupplierProducts, SyncSupplierStock
 from services.sourcing.meter import SharedMeter
-from services.sourcing.reach import get_connection, reach
+from services.sourcing.reach import ConnectionDisconnected, ReconnectFirst, get_connection, reach
 from services.suppliers.base import Adapter, Quota, Walk
 
 USE = 0.95  # of a quota: what is left makes up for runs that are cut, and for windows that are not used to the end
@@ -270,10 +270,14 @@ def _kept(session: Session, row: Connection) -> KeepSupplierFresh | None:
 def keep_fresh(run: Run, job: KeepSupplierFresh) -> None:
     """Enqueue the connection's next run when its turn is near. Ends the job; its result says what comes, and when.
 
-    Raises what `reach` raises.
+    Of a connection that cannot be used it says so: others have told the merchant. Raises what else `reach` raises.
     """
     with run.transaction() as session:
-        reached = reach(session, job.connection_id)
+        try:
+            reached = reach(session, job.connection_id)
+        except (ConnectionDisconnected, ReconnectFirst) as error:
+            run.finish(session, {"outcome": error.code})
+            return
         facts = look(session, get_connection(session, job.connection_id), reached.adapter)
     meter = reached.connection.meter
     possible = pace_of(facts, meter if isinstance(meter, SharedMeter) else None, wishes_of(job))

@@ -52,10 +52,8 @@ class _Claim:
 
 def keep_tokens(session: Session, row: Connection, tokens: Tokens) -> None:
     """Write what a supplier gave into the row, which must be locked, and see to it that it is renewed in time."""
-    secrets = {**read(row), **secrets_of(tokens)}
-    if tokens.refresh_token is None:
-        secrets.pop("refresh_token", None)
-    write(row, secrets)
+    before = {name: value for name, value in read(row).items() if name not in ("access_token", "refresh_token")}
+    write(row, {**before, **secrets_of(tokens)})
     note_expiry(session, row, tokens)
 
 
@@ -70,9 +68,10 @@ def note_expiry(session: Session, row: Connection, tokens: Tokens) -> None:
 
 
 def secrets_of(tokens: Tokens) -> dict[str, str]:
-    """The tokens as a connection's secrets."""
-    found = {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token}
-    return {name: value for name, value in found.items() if value}
+    """The tokens as a connection's secrets; one that renews nothing is none."""
+    renewable = tokens.refresh_token is not None and tokens.refresh_expires_at is not None
+    renewing = {"refresh_token": tokens.refresh_token or ""} if renewable else {}
+    return {"access_token": tokens.access_token, **renewing}
 
 
 def run_renewal(run: Run, job: RenewTokens) -> Outcome | None:

@@ -17,6 +17,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from services.core.clock import now
 from services.core.errors import ShopOptiError, TooMany, Unavailable
 from services.core.ids import new_id
 from services.imports.work import FILE, Origin, apply_approved, run_import
@@ -31,8 +32,9 @@ from services.sourcing.reach import Reached, get_connection, reach, reconnect_ne
 from services.suppliers import base
 from services.suppliers.errors import ReconnectNeeded
 
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 15.0
 BATCH_ITEMS = 4_000  # a transaction stores about so many: smaller ones spend their time on beginning and ending
+LONG_TEXT = 2_500  # characters of a description that weigh as much as an item
 BATCH_SECONDS = 5.0  # or what came in so long: no more than that is walked again
 
 
@@ -144,7 +146,7 @@ def _walk(run: Run, sync_id: UUID, reached: Reached, asked: Asked, supplier: bre
     for leg in legs[names.index(name) if name in names else 0 :]:
         last = leg is legs[-1]
         following = None if last else names[names.index(leg.name) + 1]
-        with _ahead(_from(leg, cursor if leg.name == name and cursor else None)) as pages:
+        with _ahead(run, _from(leg, cursor if leg.name == name and cursor else None)) as pages:
             for page in pages:
                 supplier.answered()
                 _store(run, sync_id, leg, page, asked, following=following)
@@ -174,11 +176,15 @@ def _known(session: Session, connection_id: UUID) -> tuple[str, ...]:
 
 def _from(leg: _Leg, cursor: str | None) -> Iterator[base.Page[Any]]:
     """The pages behind the cursor, some at a time; from the beginning where the adapter no longer knows the cursor."""
+    begun = cursor is None
     try:
-        pages = leg.pages(cursor)
+        for page in _gathered(leg.pages(cursor)):
+            begun = True
+            yield page
     except ValueError:
-        pages = leg.pages(None)
-    return _gathered(pages)
+        if begun:
+            raise
+        yield from _gathered(leg.pages(None))
 
 
 def _gathered(pages: Iterable[base.Page[Any]]) -> Iterator[base.Page[Any]]:
@@ -188,7 +194,7 @@ def _gathered(pages: Iterable[base.Page[Any]]) -> Iterator[base.Page[Any]]:
     try:
         for page in pages:
             held.append(page)
-            size += len(page.items)
+            size += sum(map(_weight, page.items))
             if size >= BATCH_ITEMS or time.monotonic() - since > BATCH_SECONDS:
                 yield _joined(held)
                 held, size, since = [], 0, time.monotonic()
@@ -200,9 +206,17 @@ def _gathered(pages: Iterable[base.Page[Any]]) -> Iterator[base.Page[Any]]:
         yield _joined(held)
 
 
+def _weight(item: object) -> int:
+    """As how many items it counts: long descriptions are held in memory too."""
+    return 1 + len(item.description or "") // LONG_TEXT if isinstance(item, base.Offer) else 1
+
+
 @contextmanager
-def _ahead(pages: Iterator[base.Page[Any]]) -> Iterator[Iterator[base.Page[Any]]]:
-    """The same pages, read by a thread that is at most a page ahead: while one is stored, the supplier is heard."""
+def _ahead(run: Run, pages: Iterator[base.Page[Any]]) -> Iterator[Iterator[base.Page[Any]]]:
+    """The same pages, read by a thread that is at most a page ahead: while one is stored, the supplier is heard.
+
+    Whoever waits for a page can be stopped meanwhile; the thread then ends by itself with the page it is at.
+    """
     read: queue.Queue[base.Page[Any] | BaseException | None] = queue.Queue(1)
     over = threading.Event()
 
@@ -225,7 +239,14 @@ def _ahead(pages: Iterator[base.Page[Any]]) -> Iterator[Iterator[base.Page[Any]]
             pages.close()  # type: ignore[attr-defined]
 
     def given() -> Iterator[base.Page[Any]]:
-        while (page := read.get()) is not None:
+        while True:
+            try:
+                page = read.get(timeout=0.5)
+            except queue.Empty:
+                run.checkpoint()
+                continue
+            if page is None:
+                return
             if isinstance(page, BaseException):
                 raise page
             yield page
@@ -236,7 +257,7 @@ def _ahead(pages: Iterator[base.Page[Any]]) -> Iterator[Iterator[base.Page[Any]]
         yield given()
     finally:
         over.set()
-        thread.join()
+        thread.join(1)
 
 
 def _joined(pages: Sequence[base.Page[Any]]) -> base.Page[Any]:
@@ -274,7 +295,7 @@ def _arrive(session: Session, sync: SyncRun, asked: Asked) -> None:
         connection.offers_at = sync.started_at
     if asked.only is None:
         connection.stock_at = sync.started_at
-    sync.cursor, sync.walked_at = None, runs.now()
+    sync.cursor, sync.walked_at = None, now()
     session.flush()
 
 
@@ -286,12 +307,12 @@ def _plan(run: Run, sync_id: UUID) -> Outcome | None:
         sync = session.get_one(SyncRun, sync_id, with_for_update=True)
         connection = get_connection(session, sync.connection_id)
         if sync.import_id is None and sync.changeset_id is None:
-            linked = {"made": link_made(session, connection), **link_found(session, connection)}
-            if not any(linked.values()) and _is_nothing_new(session, sync, connection):
+            links = {"made": link_made(session, connection), **link_found(session, connection)}
+            if not any(links.values()) and _is_nothing_new(session, sync, connection):
                 runs.end(sync, "succeeded")
                 run.finish(session, {"outcome": "unchanged", **runs.counted(sync)})
                 return None
-            sync.counts = {**sync.counts, "linked": linked}
+            sync.counts = {**sync.counts, "links": links}
     plan_linked(run, sync_id, name=connection.name)
     import_id = _import(run, sync_id, connection)
     if import_id is not None:

@@ -15,7 +15,7 @@ from services.sourcing.credentials import complete, digest, read
 from services.sourcing.meter import metered
 from services.sourcing.reach import ConnectionDisconnected, base_url, connection_of, get_connection
 from services.suppliers import base
-from services.suppliers.errors import ReconnectNeeded
+from services.suppliers.errors import FatalForConnection, ReconnectNeeded
 from services.suppliers.registry import adapter
 
 PATIENCE_SECONDS = 20.0  # somebody waits for the answer
@@ -107,6 +107,10 @@ def try_out(trial: Trial, *, account: str | None = None) -> Tested:
         said = asked.who_am_i(replace(connection, deadline_seconds=PATIENCE_SECONDS))
     except ReconnectNeeded as error:
         raise CredentialsRefused(error.detail, param="secrets", **error.extra) from error
+    except FatalForConnection as error:
+        if error.kind == "signature":  # an app's secret that is wrong signs wrongly
+            raise CredentialsRefused(error.detail, param="secrets", **error.extra) from error
+        raise
     account = account or said.account
     named = {"account": account} if account else {name: trial.connection.secrets[name] for name in asked.SECRETS}
     return Tested(

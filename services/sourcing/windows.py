@@ -20,6 +20,7 @@ from typing import Any
 LATE_SECONDS = 600.0  # so long after it was allowed, a call may still be on its way
 ROUNDED_SECONDS = 2.0  # by so much a time from headers in whole seconds may be too late
 LONGEST_SECONDS = 86_400.0
+MOST_USERS = 1_000
 FOLLOWED_SECONDS = 2 * 86_400.0  # so long someone who called is counted among those who do
 
 
@@ -72,7 +73,8 @@ class Window:
     def take(self, calls: int, at: float, *, meter: str, user: str) -> None:
         """Note that so many calls were allowed."""
         self.pending += [(at, meter)] * calls
-        self.users[user] = at
+        if user in self.users or (user and len(self.users) < MOST_USERS):
+            self.users[user] = at
 
     def learn(self, at: float, *, meter: str, limit: int | None, remaining: int | None, reset: float | None) -> None:
         """Note what the answer to a call of this meter's said."""

@@ -117,13 +117,17 @@ def _refuse(constant: str) -> NoReturn:
 
 # -- reading values that may be anything -------------------------------------------------------------------------------
 
+# Named once: these are asked for millions of times in a walk.
+_PLAIN = (str, int, Decimal)
+_TOO_MUCH = Decimal(10) ** 15
+
 
 def text_of(value: object) -> str | None:
     """Text or a number as text, without outer blanks; None for all else and for nothing.
 
     What UTF-8 and Postgres cannot hold (NUL, half of a surrogate pair) is left out or replaced.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+    if isinstance(value, bool) or not isinstance(value, _PLAIN):
         return None
     text = str(value)
     if not text.isascii():
@@ -142,13 +146,16 @@ def id_of(value: object) -> int | None:
 
 def number_of(value: object) -> Decimal | None:
     """A finite number, from a number or its plain text; None for all else."""
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+    if type(value) is Decimal:
+        number = value
+    elif isinstance(value, bool) or not isinstance(value, _PLAIN):
         return None
-    try:
-        number = Decimal(value.strip() if isinstance(value, str) else value)
-    except ArithmeticError:
-        return None
-    return number if number.is_finite() and abs(number) < Decimal(10) ** 15 else None
+    else:
+        try:
+            number = Decimal(value.strip() if isinstance(value, str) else value)
+        except ArithmeticError:
+            return None
+    return number if number.is_finite() and abs(number) < _TOO_MUCH else None
 
 
 def positive(value: object) -> Decimal | None:

@@ -22,7 +22,8 @@ from services.core.db import transaction
 from services.core.errors import NotFound
 from services.exports.ask import start_export
 from services.imports.origin import source_named
-from services.models import AttentionItem, Connection, OrderLine, Product, Schedule
+from services.models import AttentionItem, Connection, OrderLine, Product, Return, Schedule
+from services.orders import intents
 from services.orders.files import start_order_import
 from services.orders.receive import receive
 from services.sourcing.credentials import write
@@ -132,6 +133,26 @@ def an_order_import(merchant: uuid.UUID) -> str:
         return str(start_order_import(session, merchant_id=merchant, channel="shop", url=url).id)
 
 
+def an_intent(merchant: uuid.UUID) -> str:
+    """A supplier order that merchant means to have."""
+    order_id = uuid.UUID(an_order(merchant))
+    own = {"merchant_id": merchant, "order_id": order_id, "job_id": uuid.uuid4(), "send_after": now()}
+    with transaction(merchant_id=merchant) as session:
+        line = session.scalars(select(OrderLine).where(OrderLine.order_id == order_id)).first()
+        meant = intents.Planned(uuid.uuid4(), (intents.PlannedLine(line.id, "v", "r", 1),), {}, [], "EUR")
+        return str(intents.write(session, **own, planned=[meant])[0])
+
+
+def a_return(merchant: uuid.UUID) -> str:
+    """Something a buyer of that merchant sends back."""
+    order_id = uuid.UUID(an_order(merchant))
+    with transaction(merchant_id=merchant) as session:
+        row = Return(merchant_id=merchant, order_id=order_id)
+        session.add(row)
+        session.flush()
+        return str(row.id)
+
+
 # Path parameter → what makes a merchant's thing and returns its id as it stands in the address.
 FACTORIES: dict[str, Callable[[uuid.UUID], str]] = {
     "attention_id": an_attention_item,
@@ -139,11 +160,13 @@ FACTORIES: dict[str, Callable[[uuid.UUID], str]] = {
     "connection_id": a_connection,
     "export_id": an_export,
     "import_id": an_import,
+    "intent_id": an_intent,
     "job_id": a_job,
     "line_id": an_order_line,
     "order_id": an_order,
     "order_import_id": an_order_import,
     "product_id": a_product,
+    "return_id": a_return,
     "schedule_id": a_schedule,
     "source_id": a_source,
 }

@@ -13,6 +13,7 @@ from services.models import Connection, Offer, OfferLink, OfferVariant
 from services.orders import intents
 from services.orders.ask import ask
 from services.orders.intents import Standing
+from services.orders.policy import set_policy
 from services.orders.receive import receive
 from services.orders.said import SaidLine, SaidOrder
 from services.sourcing.credentials import write
@@ -45,6 +46,15 @@ class Shop:
         self.connection_id = connect(world, self.merchant, supplier)
         self.goods = goods_of(world, supplier, same_warehouse=same_warehouse)[:things]
         self.skus = [stock_up(self.merchant, self.connection_id, one) for one in self.goods]
+
+    def policy(self, **said: Any) -> None:
+        """How the merchant wants it."""
+        with transaction(merchant_id=self.merchant) as session:
+            set_policy(session, merchant_id=self.merchant, said=said)
+
+    def variant_of(self, sku: str) -> UUID:
+        """The catalogue's variant."""
+        return UUID(str(self.rows("SELECT id FROM variants WHERE sku = :sku", sku=sku)[0]["id"]))
 
     def order(self, *quantities: int, **said: Any) -> UUID:
         """An order that came in, of so many pieces of each thing; one of the first, unless said."""

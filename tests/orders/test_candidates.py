@@ -11,6 +11,7 @@ from services.core.clock import now
 from services.core.db import get_engine, transaction
 from services.core.ids import new_id
 from services.models import Connection, Offer, OfferLink, OfferVariant, Order
+from services.orders.candidates import _OFFERED as OFFERED
 from services.orders.candidates import LEARNED_FROM, known
 from services.orders.policy import set_policy
 from services.orders.said import SaidLine
@@ -165,6 +166,30 @@ def test_parcels_cost_what_they_have_cost(merchant):
     assert LEARNED_FROM > 5
 
 
+def test_parcels_take_as_long_as_they_took(merchant):
+    account = an_account(merchant)
+    offer = offers(merchant, account, stocked(merchant, "CUP"))
+    (line_id,) = line_ids(merchant, ordered(merchant, SaidLine(90, sku="CUP")))
+    order_id = ordered(merchant, SaidLine(1, sku="CUP"))
+    for number, days in enumerate((2, 4, 9)):
+        id_ = placed(merchant, account, offer, line_id, charged="9.00")
+        with transaction(merchant_id=merchant) as session:
+            own = {"merchant": merchant, "account": account, "intent": id_, "number": f"{number}", "days": days}
+            session.execute(
+                text("""INSERT INTO supplier_orders (merchant_id, connection_id, id, intent_id, state, state_at)
+                VALUES (:merchant, :account, :number, :intent, 'delivered', now())"""),
+                own,
+            )
+            session.execute(
+                text("""INSERT INTO parcels (id, merchant_id, connection_id, supplier_order_id, intent_id, number,
+                first_seen) VALUES (:id, :merchant, :account, :number, :intent, :number,
+                now() - make_interval(days => :days))"""),
+                {**own, "id": new_id()},
+            )
+    placed(merchant, account, offer, line_id, charged="9.00")  # still on its way
+    assert asked(merchant, order_id).shipping[account].days == 4
+
+
 def test_amounts_are_compared_at_the_connections_rate(merchant):
     account = an_account(merchant)
     with transaction(merchant_id=merchant) as session:
@@ -218,6 +243,17 @@ def test_it_takes_as_many_statements_for_many_lines_as_for_one(merchant):
     one = ordered(merchant, SaidLine(1, sku="S0"))
     many = ordered(merchant, *(SaidLine(1, sku=f"S{number}") for number in range(12)))
     assert statements(merchant, many) == statements(merchant, one) <= 9
+
+
+def test_what_orders_take_is_looked_up_by_offer(merchant):
+    """However many intents there are: the index's whole key is used, collations and all."""
+    asked_for = {"merchant_id": merchant, "ids": [merchant], "recent": merchant}
+    with transaction(merchant_id=merchant) as session:
+        for name in ("enable_seqscan", "enable_bitmapscan"):
+            session.execute(text("SELECT set_config(:name, 'off', true)"), {"name": name})
+        plan = [line for (line,) in session.execute(text(f"EXPLAIN {OFFERED.text}"), asked_for)]
+    (at,) = (n for n, line in enumerate(plan) if "intent_lines_offer_idx" in line)
+    assert "offer_variant_id" in plan[at + 1], "\n".join(plan)
 
 
 # -- Over HTTP ---------------------------------------------------------------------------------------------------------

@@ -151,3 +151,39 @@ def test_a_push_is_a_hint_that_is_read_again(world, anonymous):
     (job_id,) = active(shop, "check_supplier_order")  # however often it is told
     assert inline.work(job_id)["state"] == "succeeded"
     assert shop.state(order_id) == "placed"  # it lied: AliExpress has not shipped it
+
+
+def reconcile(shop, client):
+    """A comparison of today, on demand: its result."""
+    from services.core.clock import now
+
+    asked = {"connection_id": str(shop.connection_id), "since": now().date().isoformat()}
+    answer = client.post("/api/v1/orders/reconcile", json=asked)
+    assert answer.status_code == 202, answer.text
+    ended = inline.work(answer.json()["job_id"])
+    assert ended["state"] == "succeeded", ended
+    return ended["result"]
+
+
+def test_the_ledgers_are_compared_and_either_side_may_lack_something(world, client):
+    shop = Shop(world)
+    client.headers.update(headers_for(shop.merchant))
+    placed, forgotten, invented = shop.order(1), shop.order(1), shop.order(1)
+    for order_id in (placed, forgotten, invented):
+        shop.fulfil(order_id)
+    shop.later()
+    assert reconcile(shop, client) == {"compared": 3, "not_at_supplier": 0, "not_here": 0}
+    # Of one order nothing was noted here; of another something that never was.
+    (lost,) = shop.standings(forgotten)
+    (true,) = shop.rows("DELETE FROM supplier_orders WHERE intent_id = :id RETURNING id", id=lost.id)
+    (odd,) = shop.standings(invented)
+    shop.rows("UPDATE supplier_orders SET id = '999' WHERE intent_id = :id RETURNING id", id=odd.id)
+    assert reconcile(shop, client) == {"compared": 3, "not_at_supplier": 1, "not_here": 2}
+    assert (shop.waiting(placed), shop.waiting(forgotten)) == ([], ["not_here"])
+    assert shop.waiting(invented) == ["not_at_supplier", "not_here"]
+    # What is there is followed from now on, and the next comparison finds it.
+    assert shop.rows("SELECT id FROM supplier_orders WHERE intent_id = :id", id=lost.id) == [true]
+    assert reconcile(shop, client)["not_here"] == 0
+    assert shop.waiting(forgotten) == []
+    wrong = client.post("/api/v1/orders/reconcile", json={"since": "2020-01-01"})
+    assert (wrong.status_code, wrong.json()["param"]) == (422, "since")

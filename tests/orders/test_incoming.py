@@ -106,6 +106,24 @@ def test_a_change_gives_up_what_still_waits_to_be_sent(client, merchant):
     assert "intent_cancelled" in [event["kind"] for event in story["events"]]
 
 
+def test_pieces_taken_back_do_not_come_back_and_are_not_taken_twice(client, merchant):
+    stocked(merchant, "LAMP")
+    order = body({"id": "1", "sku": "LAMP", "quantity": 5, "cancelled_quantity": 2})
+    order_id = client.post(ORDERS, json=order).json()["order_id"]
+
+    def said(quantity, **more):
+        order["lines"][0] = {"id": "1", "sku": "LAMP", "quantity": quantity, **more}
+        assert client.post(ORDERS, json={**order, "note": f"{quantity} {more}"}).status_code == 200
+        (line,) = client.get(f"{ORDERS}/{order_id}").json()["lines"]
+        return line["quantity"], line["cancelled_quantity"]
+
+    assert said(5) == (5, 2)
+    assert said(6) == (6, 2)
+    assert said(5, cancelled_quantity=3) == (5, 3)
+    assert said(3) == (3, 1)
+    assert said(1) == (1, 0)
+
+
 LINE = {"sku": "LAMP", "quantity": 1}
 BAD = {
     "address.country": [{"address": {**ADDRESS, "country": "XX"}}, {"address": {**ADDRESS, "country": "Spain"}}],
@@ -113,7 +131,9 @@ BAD = {
     "address": [{"address": None}, {"address": {"line": "x", "town": "y", "country": "ES"}}],
     "currency": [{"currency": "XYZ"}, {"currency": "€"}, {"currency": None}],
     "lines": [{"lines": []}, {"lines": [{**LINE, "id": "1"}, {**LINE, "id": "1"}]}],
-    "lines.1.quantity": [{"lines": [LINE, {**LINE, "quantity": quantity}]} for quantity in (0, -1, 1.5, True, "2", 10**9)],
+    "lines.1.quantity": [
+        {"lines": [LINE, {**LINE, "quantity": quantity}]} for quantity in (0, -1, 1.5, True, "2", 10**9)
+    ],
     "lines.0.currency": [{"lines": [{**LINE, "currency": "USD"}]}],
     "lines.0.price": [{"lines": [{**LINE, "price": price}]} for price in ("-1", "NaN", "12,50")],
     "lines.0.cancelled_quantity": [{"lines": [{**LINE, "cancelled_quantity": -1}]}],

@@ -185,6 +185,25 @@ def test_pieces_nobody_wants_are_nobodys_concern(client, merchant):
     order["lines"][0]["cancelled_quantity"] = 2
     assert client.post(ORDERS, json=order).json()["state"] == "cancelled"
     assert waiting(merchant, order_id) == []
+    stocked(merchant, "LAMP")
+    some = an_order(client, {"sku": "LAMP", "quantity": 1}, {"sku": "??", "quantity": 2, "cancelled_quantity": 2})
+    assert (waiting(merchant, some), state(merchant, some)) == ([], "ready")
+
+
+def test_what_an_item_asked_for_closes_it(client, merchant):
+    lamp, vase = stocked(merchant, "LAMP"), stocked(merchant, "VASE")
+    order = body({"id": "1", "sku": "LAMP", "quantity": 1}, {"id": "2", "sku": "RUG", "quantity": 1})
+    order_id = client.post(ORDERS, json=order).json()["order_id"]
+    faults = [Item(order_id, "address", {"faults": []}, subject="x"), Item(order_id, "address_refused")]
+    with transaction(merchant_id=merchant) as session:
+        open_items(session, faults, merchant_id=merchant)
+    order["lines"] = [{"id": "1", "sku": "VASE", "quantity": 1}, {"id": "2", "sku": "LAMP", "quantity": 1}]
+    assert client.post(ORDERS, json=order).json()["attention"] == ["address", "address_refused"]
+    told = client.get(f"{ORDERS}/{order_id}").json()
+    assert [line["variant_id"] for line in told["lines"]] == [str(vase), str(lamp)]
+    order["address"]["line"] = "Calle Menor 2"
+    assert client.post(ORDERS, json=order).json()["state"] == "ready"
+    assert waiting(merchant, order_id) == []
 
 
 def test_every_cause_says_what_can_be_done():
@@ -258,7 +277,14 @@ def test_no_piece_is_in_two_intents_that_may_both_reach_a_supplier(merchant):
     with transaction(merchant_id=merchant) as session:
         session.execute(text(less), {"n": 1, "id": line})
     move(merchant, first, "refused")
-    meant(merchant, receipt.order_id, (line, 2))  # of one that was refused they are free again
+    second = meant(merchant, receipt.order_id, (line, 2), to="placed")  # of one that was refused they are free again
+    with transaction(merchant_id=merchant) as session:  # the supplier took the order without this line
+        session.execute(
+            text("UPDATE intent_lines SET refused_code = 'out_of_stock' WHERE intent_id = :id"), {"id": second}
+        )
+    meant(merchant, receipt.order_id, (line, 2))
+    back = "UPDATE intent_lines SET refused_code = NULL WHERE intent_id = :id"
+    assert refused_by(merchant, back, id=second) == "intents_as_sent_check"
 
 
 def test_two_who_plan_at_once_do_not_both_get_the_piece(merchant):

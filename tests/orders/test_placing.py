@@ -2,8 +2,12 @@
 
 import pytest
 
+from services.core.db import transaction
 from services.orders.changes import OrderAlreadySent
-from tests.orders.selling import Shop
+from services.orders.resolve import resolve, seen_there
+from services.sourcing.connections import disconnect
+from tests import inline
+from tests.orders.selling import Shop, connect, goods_of, offer, stock_up
 from tests.suppliers.subjects import SUBJECTS
 
 
@@ -39,9 +43,8 @@ FAULTS = [
 
 def test_whatever_befalls_the_call_the_order_is_there_once(shop):
     subject = SUBJECTS[shop.supplier]
-    for fault in FAULTS:
-        if "variant" in fault:
-            fault = {**fault, "variant": subject.soft[int(fault["variant"])]}
+    for given in FAULTS:
+        fault = {**given, "variant": subject.soft[int(given["variant"])]} if "variant" in given else given
         order_id = shop.order(1)
         with shop.world.fault(**fault, route=subject.creates, count=1):
             ended = shop.fulfil(order_id)
@@ -110,3 +113,126 @@ def stock_of(shop, one, left):
 
 def sell_out(shop, one, left=0):
     shop.world.ask("PUT", *stock_of(shop, one, left))
+
+
+# -- One call, several orders ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def spread(world):
+    """A shop whose two things lie in different warehouses, which it does not know."""
+    shop = Shop(world, things=0)
+    goods = goods_of(world, "bigbuy", same_warehouse=False)
+    other = next(one for one in goods if one["warehouse"] != goods[0]["warehouse"])
+    shop.goods = [{**one, "warehouse": "1"} for one in (goods[0], other)]
+    shop.skus = [stock_up(shop.merchant, shop.connection_id, one) for one in shop.goods]
+    return shop
+
+
+def test_an_order_that_the_supplier_splits_is_several_orders_of_one_intent(spread):
+    order_id = spread.order(1, 2)
+    spread.fulfil(order_id)
+    (intent,) = spread.standings(order_id)
+    noted = spread.rows("SELECT id FROM supplier_orders ORDER BY id")
+    assert [one["id"] for one in noted] == spread.truth(intent.reference)
+    assert len(noted) == 2
+    parts = spread.rows("SELECT supplier_order_id FROM intent_lines")
+    assert {one["supplier_order_id"] for one in parts} == {one["id"] for one in noted}
+    assert (spread.state(order_id), spread.waiting(order_id)) == ("placed", [])
+
+
+def test_of_a_split_order_a_part_may_be_refused_and_is_to_be_had_again(spread):
+    order_id = spread.order(1, 2)
+    sell_out(spread, spread.goods[1])
+    spread.fulfil(order_id)
+    assert len(spread.bought()) == 1
+    assert (spread.state(order_id), spread.waiting(order_id)) == ("partly_placed", ["out_of_stock"])
+    sell_out(spread, spread.goods[1], left=50)
+    spread.fulfil(order_id)
+    assert len(spread.bought()) == 2
+    assert (spread.state(order_id), spread.waiting(order_id)) == ("placed", [])
+
+
+def test_of_a_split_order_whose_answer_was_lost_a_person_names_the_rest(spread):
+    """A look-up names one part only. The rest is never bought again by itself: it may be there."""
+    order_id = spread.order(1, 2)
+    with spread.world.fault("lost", route="order/create/multishipping", count=1):
+        spread.fulfil(order_id)
+    (intent,) = spread.standings(order_id)
+    first, second = spread.truth(intent.reference)
+    assert spread.waiting(order_id) == ["part_unaccounted"]
+    assert len(spread.bought()) == 2
+    who = {"merchant_id": spread.merchant, "order_id": order_id, "intent_id": intent.id}
+    found = seen_there(**who, supplier_order_id=second)
+    with transaction(merchant_id=spread.merchant) as session:
+        resolve(session, **who, found=found, user_id=spread.merchant)
+    assert spread.waiting(order_id) == []
+    assert [one["id"] for one in spread.rows("SELECT id FROM supplier_orders ORDER BY id")] == [first, second]
+
+
+# -- Elsewhere, dearer, unpaid -----------------------------------------------------------------------------------------
+
+
+def test_what_one_supplier_has_no_more_another_sends(world):
+    shop = Shop(world, things=1)
+    other = connect(world, shop.merchant, "bigbuy")
+    dearer = {**goods_of(world, "bigbuy")[1], "cost": shop.goods[0]["cost"] + 100}
+    offer(shop.merchant, other, dearer, shop.variant_of(shop.skus[0]))
+    sell_out(shop, shop.goods[0])
+    order_id = shop.order(1)
+    shop.fulfil(order_id)
+    first, second = shop.standings(order_id)
+    assert (first.state, first.code, first.connection_id) == ("refused", "out_of_stock", shop.connection_id)
+    assert (second.state, second.connection_id) == ("placed", other)
+    assert (shop.state(order_id), shop.waiting(order_id), len(shop.bought())) == ("placed", [], 1)
+
+
+def test_dearer_than_the_ceiling_it_is_not_bought(shop):
+    goods = shop.goods[0]["cost"] / 100
+    shop.policy(cost_ceiling=round(goods + 0.01, 2), ceiling_currency="EUR")
+    order_id = shop.order(1)
+    shop.fulfil(order_id)
+    assert (shop.state(order_id), shop.waiting(order_id)) == ("attention", ["too_dear"])
+    assert shop.bought() == []
+    shop.policy(cost_ceiling=99_999)
+    shop.fulfil(order_id)
+    assert (shop.state(order_id), shop.waiting(order_id)) == ("placed", [])
+
+
+def test_made_and_not_paid_is_said(world):
+    shop = Shop(world, supplier="aliexpress")
+    world.ask("PATCH", "aliexpress/settings", {"auto_pay": False})
+    order_id = shop.order(1)
+    shop.fulfil(order_id)
+    assert (shop.state(order_id), shop.waiting(order_id)) == ("placed", ["unpaid"])
+    assert shop.rows("SELECT state, paid FROM supplier_orders") == [{"state": "unpaid", "paid": False}]
+
+
+def test_a_wallet_that_is_low_waits_for_the_merchant_and_is_not_tried_elsewhere(world):
+    shop = Shop(world)
+    other = connect(world, shop.merchant, "bigbuy")
+    offer(shop.merchant, other, goods_of(world, "bigbuy")[1], shop.variant_of(shop.skus[0]))
+    world.ask("PUT", "bigbuy/accounts/main", {"purse": "0.00"})
+    order_id = shop.order(1)
+    shop.fulfil(order_id)
+    assert (shop.state(order_id), shop.waiting(order_id)) == ("attention", ["wallet_low"])
+    assert len(shop.standings(order_id)) == 1
+
+
+def test_what_was_not_sent_when_its_account_was_given_up_goes_to_another(world):
+    shop = Shop(world, things=1)
+    shop.policy(cancel_window_seconds=3600)
+    order_id = shop.order(1)
+    job_id = shop.ask(order_id)
+    inline.work(job_id)
+    with transaction(merchant_id=shop.merchant) as session:
+        disconnect(session, shop.connection_id)
+    other = connect(world, shop.merchant, "bigbuy")
+    offer(shop.merchant, other, {**shop.goods[0], "id": "x-other"}, shop.variant_of(shop.skus[0]))
+    shop.later(4000)
+    shop.work(job_id, times=3)
+    shop.later(4000)
+    shop.work(job_id)
+    first, second = shop.standings(order_id)
+    assert (first.state, second.state, second.connection_id) == ("cancelled", "placed", other)
+    assert (shop.state(order_id), shop.waiting(order_id), len(shop.bought())) == ("placed", [], 1)

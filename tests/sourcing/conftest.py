@@ -2,11 +2,12 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from services.core.settings import get_settings
-from tests.sourcing.connecting import connected
+from tests.sourcing.connecting import connected, secrets_of
 from tests.suppliers.world import World, running
 
 
@@ -37,3 +38,21 @@ def connection(world: World, merchant: uuid.UUID) -> uuid.UUID:
 def connect(world: World) -> Callable[..., uuid.UUID]:
     """`connect(merchant, supplier="bigbuy", **settings)`: the id of a connection to the sandbox."""
     return lambda merchant, supplier="bigbuy", **settings: connected(world, merchant, supplier, **settings).id
+
+
+@pytest.fixture
+def key(world: World) -> str:
+    """An API key of the sandbox's BigBuy, this test's own."""
+    return secrets_of(world)["api_key"]
+
+
+@pytest.fixture
+def ask(client: Any, key: str) -> Callable[..., Any]:
+    """`ask(**body)`: POST connect with the sandbox's BigBuy, or with what is given instead."""
+
+    def post(**more: Any) -> Any:
+        headers = more.pop("headers", {})
+        body = {"supplier": "bigbuy", "secrets": {"api_key": key}, "sandbox": True, **more}
+        return client.post("/api/v1/suppliers/connect", json=body, headers=headers)
+
+    return post

@@ -34,3 +34,8 @@ def connected(
     tested = tried(world, merchant_id, supplier)
     with transaction(merchant_id=merchant_id) as session:
         return connect(session, tested, name=name or supplier, **settings)
+
+
+def told(answer: Any) -> tuple[int, str | None]:
+    """Status and code of an error."""
+    return answer.status_code, answer.json().get("code")

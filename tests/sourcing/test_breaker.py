@@ -145,8 +145,15 @@ def test_then_exactly_one_job_tries_and_when_it_gets_through_all_go_on(merchant:
             assert others_are_done.acquire(timeout=20)
         assert state_of(merchant, connection).state == "probing"
 
+    all_at_once = threading.Barrier(len(jobs))
+
+    def call(run: Run, job: CallSupplier) -> None:
+        all_at_once.wait()
+        with breaker.guarded(run, job.connection_id):
+            probe()
+
     def worker(job: UUID) -> dict[str, Any]:
-        ended = attempt(merchant, connection, probe, job=job)
+        ended = inline.work(job, handler=call)
         others_are_done.release()
         return ended
 

@@ -1,19 +1,15 @@
-"""Accounts at suppliers: connected, tested, shown, changed, and given up. Against the sandbox, through the API."""
+"""Accounts at suppliers that are connected: changed, looked at, and given up. Through the API."""
 
-import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from cryptography.fernet import Fernet
-from pydantic import SecretStr
 from sqlalchemy import delete, select, text
 
 from services.core.clock import now
 from services.core.db import transaction
-from services.core.settings import get_settings
 from services.models import (
     Connection,
     Intent,
@@ -23,263 +19,24 @@ from services.models import (
     OfferVariant,
     Order,
     Schedule,
-    Source,
     SyncRun,
     Variant,
 )
 from services.sourcing.breaker import DOWN
-from services.sourcing.connections import AlreadyConnected, CredentialsChanged, connect, replace_credentials
-from services.sourcing.credentials import CredentialsUnreadable
-from services.sourcing.reach import ConnectionDisconnected, ReconnectFirst, SandboxNotHere, reach, reconnect_needed
+from services.sourcing.connections import (
+    AnotherAccount,
+    CredentialsChanged,
+    connect,
+    disconnect,
+    replace_credentials,
+)
+from services.sourcing.jobs import SyncSupplierProducts
+from services.sourcing.reach import ConnectionDisconnected, ReconnectFirst, reach, reconnect_needed
 from services.sourcing.trials import trial_of, try_out
-from tests.conftest import headers_for
 from tests.imports.importing import run_feed
-from tests.sourcing.connecting import ALIEXPRESS, secrets_of, tried
-
-PURSE = {"supplier": "bigbuy", "route": "user/purse*"}  # what a connection is tried with
-
-
-@pytest.fixture
-def key(world):
-    """An API key of the sandbox's BigBuy, this test's own."""
-    return secrets_of(world)["api_key"]
-
-
-@pytest.fixture
-def ask(client, key):
-    """`ask(**body)`: POST connect with the sandbox's BigBuy, or with what is given instead."""
-
-    def post(**more):
-        headers = more.pop("headers", {})
-        body = {"supplier": "bigbuy", "secrets": {"api_key": key}, "sandbox": True, **more}
-        return client.post("/api/v1/suppliers/connect", json=body, headers=headers)
-
-    return post
-
-
-def told(answer):
-    """Status and code of an error."""
-    return answer.status_code, answer.json().get("code")
-
-
-def names_of(merchant):
-    """Names of the merchant's connections, and of its sources: both are kept, or neither."""
-    with transaction(merchant_id=merchant) as session:
-        found = list(session.scalars(select(Connection.name).order_by(Connection.name)))
-        assert found == list(session.scalars(select(Source.name).order_by(Source.name)))
-    return found
-
-
-# -- Connecting --------------------------------------------------------------------------------------------------------
-
-
-def test_connecting_answers_with_what_was_checked(ask, client, key, merchant):
-    answer = ask(name="My BigBuy", country="FR", rules={"stock_buffer": 2})
-    assert answer.status_code == 201, answer.text
-    said = answer.json()
-    assert said["checked"] == ["the API key", "the wallet's balance"]
-    assert said["balance"]["currency"] == "EUR"
-    assert (said["state"], said["sandbox"], said["country"], said["language"]) == ("active", True, "FR", "en")
-    assert (said["rules"]["stock_buffer"], said["rules"]["out_of_stock"]) == (2, "zero")
-    assert said["secrets"] == {"api_key": f"…{key[-4:]}"}
-    assert names_of(merchant) == ["My BigBuy"]
-    with transaction(merchant_id=merchant) as session:
-        assert session.scalars(select(Source.currency)).one() == "EUR"
-        reached = reach(session, uuid.UUID(said["id"]))
-        assert (reached.connection.secrets, reached.connection.country) == ({"api_key": key}, "FR")
-    (listed,) = client.get("/api/v1/suppliers", params={"supplier": "bigbuy", "state": "active"}).json()["data"]
-    assert listed == {name: said[name] for name in listed}
-    assert client.get(f"/api/v1/suppliers/{said['id']}").json() == listed
-    assert client.get("/api/v1/suppliers", params={"state": "disconnected"}).json()["data"] == []
-
-
-def test_secrets_are_kept_encrypted_and_shown_to_nobody(ask, client, key, merchant):
-    said = ask(headers={"Idempotency-Key": "one"}).json()
-    with transaction(merchant_id=merchant) as session:
-        tables = ("connections", "idempotency_keys", "sources")
-        stored = [one for table in tables for one in session.scalars(text(f"SELECT to_jsonb(t)::text FROM {table} t"))]
-        row = session.scalars(select(Connection)).one()
-    assert len(stored) == 3
-    assert key not in " ".join(stored)
-    shown = client.get("/api/v1/suppliers").text + client.get(f"/api/v1/suppliers/{said['id']}").text
-    assert key not in shown
-    assert row.account_key not in shown
-
-
-def test_the_encryption_key_can_be_replaced(merchant, connection, monkeypatch):
-    settings = get_settings()
-    old, new = settings.encryption_keys, SecretStr(Fernet.generate_key().decode())
-    with transaction(merchant_id=merchant) as session:
-        before = reach(session, connection).connection.secrets
-        monkeypatch.setattr(settings, "encryption_keys", [new, *old])
-        assert reach(session, connection).connection.secrets == before
-        monkeypatch.setattr(settings, "encryption_keys", [new])
-        with pytest.raises(CredentialsUnreadable):
-            reach(session, connection)
-
-
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        ({"secrets": {"api_key": "wrong-key"}}, "does not accept this API key"),
-        ({"secrets": {"api_key": "kéy\u0007"}}, "no API key of BigBuy's"),
-        ({"supplier": "aliexpress", "secrets": ALIEXPRESS | {"access_token": "gone"}}, "access token is invalid"),
-    ],
-)
-def test_a_wrong_key_is_told_with_the_suppliers_reason_and_nothing_is_kept(ask, merchant, body, reason):
-    answer = ask(**body)
-    assert told(answer) == (422, "credentials_refused")
-    assert reason in answer.json()["detail"]
-    assert names_of(merchant) == []
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        ({"supplier": "nobody"}, (404, "no_such_supplier", None)),
-        ({"secrets": {}}, (422, "secrets_incomplete", "secrets.api_key")),
-        ({"secrets": {"api_key": " "}}, (422, "secrets_incomplete", "secrets.api_key")),
-        ({"secrets": {"api_key": "abc", "token": "x"}}, (422, "secrets_incomplete", "secrets.token")),
-        ({"secrets": {"api_key": 5}}, (422, "invalid_request", "secrets.api_key")),
-        ({"secrets": {"api_key": "x" * 20_001}}, (422, "invalid_request", "secrets.api_key")),
-        ({"name": "a\x00b"}, (422, "invalid_request", "name")),
-        ({"name": " "}, (422, "invalid_request", "name")),
-        ({"country": "Spain"}, (422, "invalid_request", "country")),
-        ({"currency": "XXQ"}, (422, "currency_unknown", "currency")),
-        ({"rules": {"stock_buffer": -1}}, (422, "invalid_request", "rules.stock_buffer")),
-        ({"surprise": 1}, (422, "invalid_request", "surprise")),
-    ],
-)
-def test_what_cannot_be_connected(ask, key, merchant, body, expected):
-    answer = ask(**body)
-    assert (*told(answer), answer.json().get("param")) == expected
-    assert key not in answer.text
-    assert names_of(merchant) == []
-
-
-@pytest.mark.parametrize("fault", ["html", "server_error", "empty", "drop"])
-def test_a_supplier_that_is_away_is_a_503_and_nothing_is_kept(ask, world, merchant, fault):
-    with world.fault(fault, **PURSE):
-        assert told(ask()) == (503, "supplier_unavailable")
-    assert names_of(merchant) == []
-
-
-def test_no_transaction_is_open_while_the_supplier_is_asked(ask, world):
-    holding = text("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'")
-    with world.fault("latency", seconds=0.5, **PURSE), ThreadPoolExecutor() as pool:
-        answer = pool.submit(ask)
-        seen, until = 0, now() + timedelta(seconds=0.4)
-        while now() < until:
-            with transaction() as session:
-                seen += session.scalars(holding).one()
-        assert answer.result().status_code == 201
-    assert seen == 0
-
-
-# -- Once --------------------------------------------------------------------------------------------------------------
-
-
-def test_the_same_key_twice_is_one_connection_even_when_the_supplier_has_gone(ask, world, merchant):
-    once = {"Idempotency-Key": "connect-1"}
-    first = ask(headers=once)
-    with world.fault("server_error", **PURSE):
-        again = ask(headers=once)
-    assert again.json() == first.json()
-    assert again.headers["Idempotent-Replayed"] == "true"
-    assert names_of(merchant) == ["bigbuy"]
-    assert told(ask(headers=once, secrets={"api_key": "another"})) == (422, "idempotency_key_reused")
-
-
-def test_an_account_is_connected_once_however_it_is_called(ask, world, merchant):
-    first = ask().json()
-    answer = ask(name="Other")
-    assert told(answer) == (409, "already_connected")
-    assert answer.json()["connection_id"] == first["id"]
-    assert told(ask(secrets=secrets_of(world))) == (409, "connection_name_taken")
-    assert names_of(merchant) == ["bigbuy"]
-
-
-def test_of_those_who_connect_one_account_at_once_one_succeeds(world, merchant):
-    tested, start = tried(world, merchant), threading.Barrier(6)
-
-    def go(n):
-        mine = replace(tested, trial=replace(tested.trial, connection_id=uuid.uuid4()))
-        start.wait()
-        try:
-            with transaction(merchant_id=merchant) as session:
-                return connect(session, mine, name=f"n{n % 2}").id
-        except AlreadyConnected as error:
-            return error.extra["connection_id"]
-
-    with ThreadPoolExecutor(6) as pool:
-        found = {str(id_) for id_ in pool.map(go, range(6))}
-    assert len(found) == 1
-    assert len(names_of(merchant)) == 1
-
-
-def test_another_merchant_may_connect_the_same_account(ask, other_merchant):
-    assert ask().status_code == 201
-    assert ask(headers=headers_for(other_merchant)).status_code == 201
-
-
-def test_a_name_that_feeds_use_is_taken(ask, client, merchant):
-    assert client.post("/api/v1/sources", json={"name": "bigbuy"}).status_code == 201
-    assert told(ask()) == (409, "source_name_taken")
-    with transaction(merchant_id=merchant) as session:
-        assert session.scalars(select(Connection)).all() == []
-
-
-def test_the_source_of_a_connection_stays_while_it_is_connected(client, connection):
-    (source,) = client.get("/api/v1/sources", params={"name": "bigbuy"}).json()["data"]
-    url = f"/api/v1/sources/{source['id']}"
-    answer = client.delete(url)
-    assert (*told(answer), answer.json()["connection_id"]) == (409, "source_in_use", str(connection))
-    client.delete(f"/api/v1/suppliers/{connection}")
-    assert client.delete(url).status_code == 204
-
-
-def test_a_viewer_may_look_and_nothing_else(client, merchant, connection):
-    viewer, url = headers_for(merchant, role="viewer"), f"/api/v1/suppliers/{connection}"
-    for path in (url, "/api/v1/suppliers", "/api/v1/suppliers/available"):
-        assert client.get(path, headers=viewer).status_code == 200
-    secrets = {"secrets": {"api_key": "x"}}
-    for method, path, body in (
-        ("POST", "/api/v1/suppliers/connect", {"supplier": "bigbuy", **secrets}),
-        ("POST", f"{url}/credentials", secrets),
-        ("PATCH", url, {"country": "FR"}),
-        ("DELETE", url, None),
-    ):
-        assert client.request(method, path, json=body, headers=viewer).status_code == 403
-
-
-# -- The sandbox -------------------------------------------------------------------------------------------------------
-
-
-def test_the_sandbox_answers_only_where_it_may(ask, client, merchant, connection, monkeypatch):
-    for name, value in (("mock_mode", "false"), ("sandbox_url", None)):
-        with monkeypatch.context() as patch:
-            patch.setattr(get_settings(), name, value)
-            assert told(ask(name="x")) == (422, "sandbox_not_here")
-            with transaction(merchant_id=merchant) as session, pytest.raises(SandboxNotHere):
-                reach(session, connection)
-            assert not any(one["sandbox"] for one in client.get("/api/v1/suppliers/available").json())
-
-
-def test_where_the_sandbox_always_answers_no_supplier_is_called(ask, monkeypatch):
-    monkeypatch.setattr(get_settings(), "mock_mode", "true")
-    assert told(ask(sandbox=False)) == (422, "sandbox_only")
-    answer = ask(sandbox=None, supplier="aliexpress", secrets=ALIEXPRESS)
-    assert (answer.status_code, answer.json()["sandbox"]) == (201, True)
-
-
-def test_which_suppliers_there_are(client, world):
-    found = {one["name"]: one for one in client.get("/api/v1/suppliers/available").json()}
-    assert {"bigbuy", "aliexpress", "aliexpress_affiliate"} <= found.keys()
-    assert (found["bigbuy"]["secrets"], found["bigbuy"]["sandbox"]) == (["api_key"], True)
-    assert found["bigbuy"]["about"].endswith("orders paid from a wallet.")
-    assert found["bigbuy"]["capabilities"]["lists_catalogue"] is True
-    assert found["aliexpress"]["capabilities"]["lists_catalogue"] is False
-
+from tests.inline import work
+from tests.sourcing.connecting import ALIEXPRESS, secrets_of, told, tried
+from tests.sourcing.syncing import begin, stored, sync_products, truth
 
 # -- Changing ----------------------------------------------------------------------------------------------------------
 
@@ -311,6 +68,39 @@ def test_new_credentials_are_tried_before_the_old_ones_go(client, world, merchan
     assert answer.status_code == 200, answer.text
     assert answer.json()["secrets"] == {"api_key": f"…{new[-4:]}"}
     assert held(merchant, connection) == (new, version + 1)
+
+
+def test_secrets_that_are_left_out_stay_and_empty_ones_go(ask, client, merchant):
+    secrets = {"url": "catalogue.csv", "header": "X-Api-Key: sandbox-feed-key"}
+    made = ask(supplier="feed", name="list", secrets=secrets)
+    assert made.status_code == 201, made.text
+    url = f"/api/v1/suppliers/{made.json()['id']}/credentials"
+    with_user = client.post(url, json={"secrets": {"user": "anna", "password": "b"}}).json()["secrets"]
+    assert with_user.keys() == {"url", "header", "user", "password"}
+    without = client.post(url, json={"secrets": {"user": "", "password": ""}}).json()["secrets"]
+    assert without.keys() == {"url", "header"}
+    with transaction(merchant_id=merchant) as session:
+        assert reach(session, uuid.UUID(made.json()["id"])).connection.secrets == secrets
+    assert told(client.post(url, json={"secrets": {"url": ""}})) == (422, "secrets_incomplete")
+    moved = client.post(url, json={"secrets": {"url": "catalogue.json"}})
+    assert moved.status_code == 200, moved.text
+
+
+def test_orders_do_not_change_hands(world, merchant):
+    def named(account):
+        tested = tried(world, merchant)
+        return replace(tested, identity=replace(tested.identity, account=account), account_key=account)
+
+    with transaction(merchant_id=merchant) as session:
+        row = connect(session, named("anna"), name="bigbuy")
+        of_ben = named("ben")
+        of_ben = replace(of_ben, trial=replace(of_ben.trial, instead_of=row.secrets_version))
+        with pytest.raises(AnotherAccount):
+            replace_credentials(session, row.id, of_ben)
+        disconnect(session, row.id)
+        with pytest.raises(AnotherAccount):
+            connect(session, of_ben, name="bigbuy")
+        assert connect(session, named("anna"), name="bigbuy").id == row.id
 
 
 def test_credentials_of_another_connection_do_not_replace(client, merchant, connect):
@@ -349,6 +139,36 @@ def test_refused_secrets_stop_the_connection_unless_there_are_newer_ones(client,
     with transaction(merchant_id=merchant) as session:
         assert not reconnect_needed(session, connection, secrets_version=version, reason="late")
     assert client.get(url).json()["state"] == "active"
+
+
+def test_a_sync_whose_credentials_are_refused_ends_and_says_so(client, world, merchant, connection):
+    world.ask("DELETE", f"bigbuy/keys/{held(merchant, connection)[0]}")
+    ended = sync_products(merchant, connection)
+    assert (ended["state"], ended["error_code"]) == ("failed", "supplier_reconnect_needed")
+    said = client.get(f"/api/v1/suppliers/{connection}/status").json()
+    assert (said["health"], said["last_runs"][0]["state"]) == ("reconnect_needed", "failed")
+    assert "API key" in said["problem"]
+    assert sync_products(merchant, connection)["error_code"] == "supplier_reconnect_needed"
+
+
+def test_a_sync_goes_on_with_credentials_that_came_while_it_ran(client, world, merchant, connection):
+    old, new = held(merchant, connection)[0], secrets_of(world)
+    job = begin(merchant, SyncSupplierProducts(connection_id=connection))
+    with (
+        world.fault("latency", seconds=1.5, supplier="bigbuy", route="catalog/*", count=1),
+        ThreadPoolExecutor() as pool,
+    ):
+        attempt = pool.submit(work, job)
+        while not world.ask("GET", f"ledger?key={old}&route=catalog/*"):
+            assert not attempt.done()
+        answer = client.post(f"/api/v1/suppliers/{connection}/credentials", json={"secrets": new})
+        assert answer.status_code == 200, answer.text
+        world.ask("DELETE", f"bigbuy/keys/{old}")
+        parked = attempt.result()
+    assert (parked["state"], parked["reason"]) == ("scheduled", "credentials_changed")
+    assert work(job)["state"] == "succeeded"
+    assert client.get(f"/api/v1/suppliers/{connection}").json()["state"] == "active"
+    assert stored(merchant, connection) == truth(world)
 
 
 def test_new_credentials_close_the_breaker_and_wake_who_waits(client, world, merchant, connection):
@@ -399,6 +219,12 @@ def test_the_status_tells_quota_and_runs(client, world, merchant, connection):
     said = client.get(url).json()
     assert (said["health"], said["quota"], said["freshness"]) == ("disconnected", None, None)
     assert len(said["last_runs"]) == 1
+
+
+def test_the_status_of_a_supplier_that_is_read_by_ids(client, merchant, connect):
+    said = client.get(f"/api/v1/suppliers/{connect(merchant, 'aliexpress')}/status").json()
+    assert (said["supplier"], said["health"], len(said["freshness"])) == ("aliexpress", "ok", 3)
+    assert {one["left"] for one in said["quota"]} <= {1, 2}
 
 
 # -- Giving up ---------------------------------------------------------------------------------------------------------

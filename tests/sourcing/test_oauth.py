@@ -130,6 +130,9 @@ def test_the_same_account_again_renews_its_connection(client, merchant, world):
     assert after.secrets_version == before.secrets_version + 1
     assert come_back(client, consent(client, connection_id=str(after.id))).status_code == 200
     assert row_of(merchant).secrets_version == before.secrets_version + 2
+    world.ask("PATCH", "aliexpress/settings", {"refresh_seconds": 0})
+    assert come_back(client, consent(client)).status_code == 200
+    assert "refresh_token" not in credentials.read(row_of(merchant))
     theirs = client.post(
         f"{PATH}/oauth/url", json={"connection_id": str(after.id)}, headers=headers_for(make_merchant())
     )

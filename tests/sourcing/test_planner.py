@@ -267,3 +267,10 @@ def test_a_connection_is_kept_fresh_and_says_how_fresh(merchant: UUID, connectio
 def test_another_merchants_connection_is_not_kept_fresh(other_merchant: UUID, connection: UUID) -> None:
     ended = inline.work(begin(other_merchant, KeepSupplierFresh(connection_id=connection)))
     assert (ended["state"], ended["error_code"]) == ("failed", "connection_not_found")
+
+
+def test_a_connection_that_cannot_be_used_is_left_as_it_is(merchant: UUID, connection: UUID) -> None:
+    with transaction(merchant_id=merchant) as session:
+        get_connection(session, connection).state = "reconnect_needed"
+    ended = inline.work(begin(merchant, KeepSupplierFresh(connection_id=connection)))
+    assert (ended["state"], ended["result"]) == ("succeeded", {"outcome": "supplier_reconnect_needed"})

@@ -14,6 +14,8 @@ from services.core.clock import now
 from services.core.db import transaction
 from services.jobs.outcomes import Snooze, outcome_of
 from services.models import Connection, Job
+from services.orders import fulfil, tracking
+from services.orders.placing import Wait
 from services.sourcing import credentials, expiry, renewal
 from services.sourcing.connections import disconnect, replace_credentials
 from services.sourcing.expiry import TokenAwaited
@@ -199,6 +201,15 @@ def test_what_was_given_meanwhile_is_not_overwritten(world, merchant, account):
         renewing.result()
     row = row_of(merchant, account)
     assert (row.secrets_version, credentials.read(row)["access_token"]) == (2, new["access_token"])
+    assert row.token_expires_at is None  # nobody said when these end; they are not taken for the old ones
+
+
+def test_a_renewal_that_is_the_last_one_leaves_no_token_to_renew_with(world, merchant, account):
+    world.ask("PATCH", "aliexpress/settings", {"refresh_seconds": 0})
+    renew(merchant, account, secrets_version=1)
+    row = row_of(merchant, account)
+    assert (row.secrets_version, row.refresh_expires_at) == (2, None)
+    assert "refresh_token" not in credentials.read(row)
 
 
 def test_whoever_renews_is_left_alone_for_a_while(world, merchant, account):
@@ -251,14 +262,28 @@ def test_a_refused_token_is_renewed_once_and_then_told(world, merchant, account)
     assert (row.state, row.problem) == ("reconnect_needed", "refused")
 
 
+def test_work_on_orders_waits_for_a_renewal(world, merchant, account):
+    """What was refused is not told to the merchant while there is hope, and nothing is blocked."""
+    change(merchant, account, checked_at=now() - expiry.FRESH)
+    with (
+        world.fault("revoked", supplier="aliexpress", route="aliexpress.trade.ds.order.get"),
+        pytest.raises(TokenAwaited),
+    ):
+        tracking.check(reach_of(merchant, account), "8198352049850001")
+    assert row_of(merchant, account).state == "active"
+    with transaction(merchant_id=merchant) as session:
+        assert fulfil._way(session, account) == Wait(3, "token_awaited")
+    assert work(renewals(merchant)[-1].id)["state"] == "succeeded"
+    assert reach_of(merchant, account).secrets_version == 2
+
+
 def test_what_cannot_be_renewed_is_told_at_its_end(world, merchant):
     world.ask("PATCH", "aliexpress/settings", {"refresh_seconds": 0})
     account = consented(world, merchant)
-    with transaction(merchant_id=merchant) as session:
-        row = session.get_one(Connection, account)
-        credentials.write(row, {n: v for n, v in credentials.read(row).items() if n != "refresh_token"})
-        row.secrets_version = 1
+    row = row_of(merchant, account)
+    assert set(credentials.read(row)) == {"app_key", "app_secret", "access_token"}
     (job,) = renewals(merchant)
+    assert job.run_at == row.token_expires_at
     ended = work(job.id)
     assert (ended["state"], ended["error_code"]) == ("failed", "supplier_reconnect_needed")
     row = row_of(merchant, account)

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
 
 import pytest
 
@@ -126,6 +127,15 @@ def test_too_many_calls_are_told_until_when(canned):
     assert isinstance(found, WaitUntil)
     assert found.when == datetime.fromtimestamp(when, UTC)
     assert 2300 < found.retry_after <= 2400
+
+
+def test_a_reset_is_reckoned_from_the_answers_own_date(canned):
+    """BigBuy's clock may be days off."""
+    headers = {"X-RateLimit-Reset": str(800_000_000 + 2400), "Date": formatdate(800_000_000, usegmt=True)}
+    found = raised(canned, Says("You exceeded the rate limit", status=429, headers=headers))
+    assert 2390 < found.retry_after <= 2400
+    headers["Date"] = "yesterday"
+    assert raised(canned, Says("You exceeded the rate limit", status=429, headers=headers)).retry_after <= 1
 
 
 @pytest.mark.parametrize("header", [{}, {"X-RateLimit-Reset": "soon"}, {"X-RateLimit-Reset": "1"}])

@@ -81,13 +81,15 @@ def test_keys_with_slashes_never_meet(canned):
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_is_offered(canned):
-    canned.on("GET /feed", Says(HEADER + ROWS + "4,C,c1,Pot,about two,9.00,1,\n5,D,d1,Lid,1.00,2.00,many,\n"))
+    canned.on(
+        "GET /feed", Says(HEADER + ROWS + "4,C,c1,Pot,about two,9.00,1,\n5,D,d1,Lid,1.00,2.00,many,\n,,,,1,1,1,\n")
+    )
     offers, problems = offered(at(canned))
     assert [offer.id for offer in offers] == ["A", "B", "C", "D"]
     assert offers[2].variants[0].cost is None
     assert offers[3].variants[0].stock is None
-    assert {problem.id for problem in problems} == {None}
-    assert [problem.code for problem in problems] == ["cost_unparsable"]
+    # A cell: its product is offered. A record: nobody knows which product it was.
+    assert [(problem.id, problem.code) for problem in problems] == [("C", "cost_unparsable"), (None, "key_missing")]
     assert problems[0].reason.startswith("Line 5: ")
 
 
@@ -111,6 +113,23 @@ def test_a_product_of_endless_records_is_a_problem_and_no_memory(canned, monkeyp
     offers, problems = offered(at(canned))
     assert [offer.id for offer in offers] == ["B"]
     assert [(problem.id, problem.code) for problem in problems] == [("A", "too_many_records")]
+
+
+def test_of_many_things_that_cannot_be_read_some_are_told(canned, monkeypatch):
+    monkeypatch.setattr(catalogue, "MAX_PROBLEMS", 2)
+    cells = "".join(f"{n},P{n},s{n},Pot,much,9.00,1,\n" for n in range(10, 15))
+    canned.on("GET /feed", Says(HEADER + ROWS + cells + ",,,,1,1,1,\n" * 4))
+    offers, problems = offered(at(canned))
+    assert len(offers) == 7
+    told = [(problem.id, problem.code) for problem in problems]
+    assert sorted(told, key=str) == [
+        *[("P10", "cost_unparsable"), ("P11", "cost_unparsable"), ("P14", "more_unreadable")],
+        *[(None, "key_missing"), (None, "key_missing"), (None, "more_unreadable")],
+    ]
+    assert [problem.reason for problem in problems][-2:] == [
+        "Another 2 records could not be read.",
+        "Another 3 cells could not be read.",
+    ]
 
 
 # -- The walk ----------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ LONGEST_KEY = 500
 _SCHEMA = """
 CREATE TABLE products (n INTEGER PRIMARY KEY, key TEXT UNIQUE);
 CREATE TABLE records (n INTEGER, draft TEXT);
-CREATE TABLE problems (code TEXT, reason TEXT);
+CREATE TABLE problems (product TEXT, code TEXT, reason TEXT);
 """
 _PRODUCTS = """
 SELECT products.n, products.key, records.draft FROM products JOIN records USING (n)
@@ -120,7 +120,7 @@ def _pages(
         if not last and (products >= PAGE_PRODUCTS or characters >= PAGE_CHARACTERS):
             yield Page(tuple(items), json.dumps([file, n]), tuple(problems))
             items, problems, products, characters = [], [], 0, 0
-    # With the last page: what cannot be read belongs to no product, and is found again by a walk that goes on.
+    # With the last page: a walk that goes on finds all of it again.
     yield Page(tuple(items), None, (*problems, *rest))
 
 
@@ -144,27 +144,41 @@ def _fetch(connection: Connection, database: Database) -> str:
 
 def _fill(database: Database, records: Iterator[Draft | RowError]) -> None:
     """Put the records down. Raises FatalForConnection when there is none."""
-    key, n, problems = None, 0, 0
+    key, n = None, 0
+    broken = spoilt = 0  # records, cells
+    cells: list[RowError] = []  # of the record that comes next: its product is known then, and is offered all the same
     for record in records:
         if isinstance(record, RowError):
-            problems += 1
-            if problems <= MAX_PROBLEMS:
-                told = f"Line {record.line}: {record.reason}"
-                database.execute("INSERT INTO problems VALUES (?, ?)", (record.code, told))
+            broken, spoilt = broken + record.fatal, spoilt + (not record.fatal)
+            if not record.fatal and spoilt <= MAX_PROBLEMS:
+                cells.append(record)
+            elif record.fatal and broken <= MAX_PROBLEMS:
+                _note(database, None, record)
             continue
         if record.product_key != key:
             key = record.product_key
             database.execute("INSERT OR IGNORE INTO products (key) VALUES (?)", (key,))
             ((n,),) = database.execute("SELECT n FROM products WHERE key = ?", (key,))
         database.execute("INSERT INTO records VALUES (?, ?)", (n, json.dumps(record)))
+        for cell in cells:
+            _note(database, key if cell.line == record.line else None, cell)
+        cells.clear()
     if key is None:
         # Nothing that can be read is no catalogue: nothing may be taken for gone.
         ((reason,),) = database.execute("SELECT reason FROM problems LIMIT 1").fetchall() or [("It is empty.",)]
         raise FatalForConnection(f"No record of the feed can be used. {reason}", kind="schema")
-    if problems > MAX_PROBLEMS:
-        more = f"Another {problems - MAX_PROBLEMS:,} records or cells could not be read."
-        database.execute("INSERT INTO problems VALUES ('more_unreadable', ?)", (more,))
+    for cell in cells:
+        _note(database, None, cell)
+    for found, product, what in ((broken, None, "records"), (spoilt, key, "cells")):
+        if found > MAX_PROBLEMS:
+            more = f"Another {found - MAX_PROBLEMS:,} {what} could not be read."
+            database.execute("INSERT INTO problems VALUES (?, 'more_unreadable', ?)", (product, more))
     database.execute("CREATE INDEX records_n ON records (n)")
+
+
+def _note(database: Database, product: str | None, error: RowError) -> None:
+    told = f"Line {error.line}: {error.reason}"
+    database.execute("INSERT INTO problems VALUES (?, ?, ?)", (product, error.code, told))
 
 
 def _groups(database: Database, passed: int) -> Iterator[Group]:
@@ -182,8 +196,8 @@ def _offers(groups: Iterator[Group], currency: str) -> Iterator[_Next]:
 
 
 def _unreadable(database: Database) -> Iterator[Problem]:
-    for code, reason in database.execute("SELECT code, reason FROM problems"):
-        yield Problem(None, code, reason)
+    for product, code, reason in database.execute("SELECT product, code, reason FROM problems"):
+        yield Problem(product, code, reason)
 
 
 # -- a product ---------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class Shop:
 
 
 def open_shops(sandbox: httpx.Client, *, bigbuy: int, aliexpress: int) -> list[Shop]:
-    """So many shops of each supplier's things: each with a credential, and so a quota, of its own."""
+    """So many new shops of each supplier's things: each with a credential, and so a quota, of its own."""
     from ops.lab import new_merchant
 
     ask(sandbox, "PUT", "bigbuy/accounts/main", {"purse": PURSE})
@@ -53,12 +53,13 @@ def open_shops(sandbox: httpx.Client, *, bigbuy: int, aliexpress: int) -> list[S
     shops = []
     suppliers = ["bigbuy"] * bigbuy + ["aliexpress"] * aliexpress
     for n, supplier in enumerate(suppliers):
-        merchant_id, name = new_merchant(f"Shop {n}"), f"shop{n:03}"
+        merchant_id = new_merchant(f"Shop {n}")
+        name = merchant_id.hex[-12:]
         if supplier == "bigbuy":
             secrets = {"api_key": f"key-{name}"}
             ask(sandbox, "PUT", f"bigbuy/keys/{secrets['api_key']}", {"account": "main"})
         else:
-            app = {"app_key": f"9{n:07}", "app_secret": f"secret-{name}"}
+            app = {"app_key": str(90_000_000 + merchant_id.int % 9_999_999), "app_secret": f"secret-{name}"}
             ask(sandbox, "PUT", f"aliexpress/apps/{app['app_key']}", {"secret": app["app_secret"], "group": "ds"})
             made = ask(sandbox, "POST", "aliexpress/tokens", {"app_key": app["app_key"]})
             secrets = {**app, "access_token": made["access_token"]}
@@ -132,7 +133,7 @@ def take_orders(shops: list[Shop], count: int, dice: random.Random, *, most_line
         for first in range(0, share, 200):
             said = [
                 SaidOrder(
-                    "chaos", str(next(numbers)), currency="EUR", address=ADDRESSES[shop.supplier],
+                    "shop", str(next(numbers)), currency="EUR", address=ADDRESSES[shop.supplier],
                     lines=tuple(
                         SaidLine(dice.randint(1, 3), sku=sku)
                         for sku in dice.sample(shop.skus, dice.randint(1, min(most_lines, len(shop.skus))))

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -112,9 +112,11 @@ def _peak(lab: Lab) -> Iterator[list[int]]:
     found, over = [0], threading.Event()
 
     def look() -> None:
-        children = psutil.Process(lab.running["worker-import"].pid).children()
+        worker = psutil.Process(lab.running["worker-import"].pid)
         while not over.wait(0.1):
-            found[0] = max(found[0], *(child.memory_info().rss for child in children if child.is_running()))
+            for child in worker.children():  # whoever begins or ends in between is seen the next time
+                with suppress(psutil.Error):
+                    found[0] = max(found[0], child.memory_info().rss)
 
     thread = threading.Thread(target=look)
     thread.start()

@@ -45,6 +45,7 @@ class Lab:
             LOG_LEVEL="WARNING",
             RATE_LIMITS="1000000000/minute",
             MERCHANT_CAP="1000000",
+            MAX_UPLOAD_BYTES="1000000000",  # a million rows are more than is let in by default
             PORT=str(self.api_port),
             FLOWER_PORT=str(free_port()),
         )

@@ -16,7 +16,7 @@ row stays. A product is deleted with all its variants or not at all.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
@@ -325,6 +325,15 @@ class Range:
     where: dict[str, Any]  # the parameters of the statements
 
 
+class _Done(NamedTuple):
+    """How many items of a range came to what."""
+
+    state: str
+    op: str
+    what: str
+    items: int
+
+
 def apply_range(session: Session, changeset: Changeset, *, items: int = RANGE) -> int:
     """Apply the next `items` items behind `applied_upto` (and the rest of the last one's product), set-based.
 
@@ -400,7 +409,9 @@ def _write(session: Session, changeset: Changeset, found: Range) -> tuple[Sequen
     """What became of each kind of item, and how many variants came with products."""
     variants = 0
     if (of_feed := found.kinds.get(OF_FEED)) is not None:
-        variants = _create_of_feed(session, changeset, of_feed, found.where)
+        products, variants = _create_of_feed(session, changeset, of_feed, found.where)
+        if products == found.upto - found.after:  # there was nothing else, and nothing in the way
+            return [_Done("applied", "create", "products", products)], variants
     for kind, statement in _WRITES:
         if kind in found.kinds:
             session.execute(statement, found.where)
@@ -430,8 +441,8 @@ def _take_locks(session: Session, kinds: set[str], where: dict[str, Any]) -> Non
         session.execute(variants, where)
 
 
-def _create_of_feed(session: Session, changeset: Changeset, items: Any, where: dict[str, Any]) -> int:
-    """Make the products whose values the import's drafts hold. Returns how many variants came with them."""
+def _create_of_feed(session: Session, changeset: Changeset, items: Any, where: dict[str, Any]) -> tuple[int, int]:
+    """Make the products whose values the import's drafts hold. Returns how many, and how many variants with them."""
     more = {"import_id": changeset.import_id, "first_key": items.first_key, "last_key": items.last_key}
     session.execute(_SET_UP_JOINS)
     writes = None if changeset.writes is None else tuple(changeset.writes)
@@ -439,7 +450,7 @@ def _create_of_feed(session: Session, changeset: Changeset, items: Any, where: d
     session.execute(_SET_UP)
     if made.products != made.items:
         raise StagingLost(retry_after=1)
-    return int(made.variants)
+    return int(made.products), int(made.variants)
 
 
 def _note(changeset: Changeset, tally: Sequence[Any], *, variants: int, upto: int) -> None:

@@ -6,7 +6,7 @@ else's (``shipping.price``, ``supplier.id``, ``reviews.rating``): a missing pric
 """
 
 import re
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from html.entities import html5
 from typing import Any
@@ -15,10 +15,10 @@ from services.formats import generic, headers, trees
 from services.formats.base import FeedRefused
 from services.formats.mapping import Mapping
 from services.formats.numbers import word_set
+from services.formats.spool import Spool
 from services.formats.table import MOST_COLUMNS, SHOWN
 
 DEEPEST = 6  # levels below the record
-_MOST_SHAPES = 5000
 _MANY = 20  # records that cannot all have one number
 MOST_REPEATS = 60  # of one value in a record
 
@@ -121,33 +121,6 @@ def _enter_element(  # noqa: PLR0912  the inner loop of every XML feed
                 values.append(text)
         for key, value in attributes:
             _add(found, f"{path}.{local(key)}", value.strip())
-
-
-def shape_of_element(element: Any) -> tuple[Any, ...]:
-    """Two elements of one shape have values at the same paths."""
-    return tuple(
-        [
-            (one.tag, one.get("name"), *(key for key, value in one.items() if value), bool(one.text))
-            if one.keys()
-            else one.tag
-            if (text := one.text) and not text.isspace()
-            else (one.tag,)
-            for one in element.iter()
-        ]
-    )
-
-
-def shape_of_object(record: Any) -> tuple[Any, ...]:
-    """Two objects of one shape have values at the same paths."""
-    if isinstance(record, list):
-        return tuple({shape_of_object(one) for one in record[:MOST_REPEATS] if isinstance(one, dict | list)})
-    return tuple(
-        [
-            (key, shape_of_object(value)) if isinstance(value, dict | list) else key
-            for key, value in record.items()
-            if value is not None and value != ""
-        ]
-    )
 
 
 def of_object(record: dict[str, Any]) -> Values:
@@ -265,26 +238,23 @@ def _copies(pictures: list[str]) -> set[str]:
 def learn(
     values_of: Callable[[Any], Iterable[tuple[Values, str | None]]],
     what: str,
-    shape_of: Callable[[Any], Hashable] | None = None,
 ) -> Callable[[Iterable[Any], Mapping | None], trees.Known]:
     """The ``learn`` of a dialect nobody has described: its columns are all the paths that occur in the file.
 
-    Where ``shape_of`` tells which records have the same paths, only one of them is looked into.
+    What it has found in the records it keeps: to take the file apart once more would take longer.
     """
 
     def read(found: Iterable[Any], mapping: Mapping | None) -> trees.Known:
         paths: dict[str, None] = {}
         sample: list[Values] = []
-        shapes: set[Hashable] = set()
+        kept: Spool | None = Spool()
         for record in found:
-            if shape_of and len(sample) >= trees.SAMPLE:
-                shape = shape_of(record)
-                if shape in shapes:
-                    continue
-                if len(shapes) < _MOST_SHAPES:
-                    shapes.add(shape)
-            for values, _ in values_of(record):
-                paths.update(dict.fromkeys(values))
+            each = list(values_of(record))
+            if kept is not None and not kept.add(each):
+                kept = None
+            for values, _ in each:
+                if not values.keys() <= paths.keys():
+                    paths.update(dict.fromkeys(values))
                 if len(sample) < trees.SAMPLE:
                     sample.append(values)
             if len(paths) > MOST_COLUMNS:
@@ -326,9 +296,10 @@ def learn(
             return row
 
         def rows(record: Any) -> Iterable[trees.Row]:
-            return [(cells(values), variant) for values, variant in values_of(record)]
+            each = values_of(record) if kept is None else record
+            return [(cells(values), variant) for values, variant in each]
 
-        return trees.Known(spelled, [cells(values) for values in sample], rows, generic.mapper)
+        return trees.Known(spelled, [cells(values) for values in sample], rows, generic.mapper, kept)
 
     return read
 

@@ -40,7 +40,7 @@ _KINDS = (
     Kind(bigbuy.recognises, bigbuy.DIALECT),
     Kind(
         lambda _: True,
-        trees.Dialect("generic_json", flat.learn(flat.with_variants, "The records", flat.shape_of_object)),
+        trees.Dialect("generic_json", flat.learn(flat.with_variants, "The records")),
     ),
 )
 

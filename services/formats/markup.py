@@ -64,13 +64,12 @@ _GOOGLE = trees.Dialect(
     flat.learn(
         lambda element: ((flat.of_element(element, "{" + GOOGLE + "}"), None),),
         "The items of this feed",
-        flat.shape_of_element,
     ),
     priced=True,
 )
 _ANY = trees.Dialect(
     "generic_xml",
-    flat.learn(lambda element: ((flat.of_element(element), None),), "The repeated elements", flat.shape_of_element),
+    flat.learn(lambda element: ((flat.of_element(element), None),), "The repeated elements"),
 )
 
 
@@ -141,6 +140,7 @@ def _elements(stream: BinaryIO, tags: tuple[str, ...]) -> Iterator[Any]:
     blank = _blank(start)
     position = since = blank
     count = 0
+    outside: Any = ...  # an element that is not in a record; its children are looked at no more
     stream.seek(position)
     try:
         while True:
@@ -150,8 +150,11 @@ def _elements(stream: BinaryIO, tags: tuple[str, ...]) -> Iterator[Any]:
             else:
                 parser.close()
             for _, element in parser.read_events():
-                if any(one.tag.rpartition("}")[2] in names for one in element.iterancestors()):
-                    continue  # a part of a record that is called like a record
+                parent = element.getparent()
+                if parent is not outside:
+                    if any(one.tag.rpartition("}")[2] in names for one in element.iterancestors()):
+                        continue  # a part of a record that is called like a record
+                    outside = parent
                 if not count:
                     _refuse_declared(element)
                 count += 1

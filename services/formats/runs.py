@@ -6,12 +6,14 @@ What a run comes to follows from its hash, so whoever remembers what it came to 
 import hashlib
 from collections.abc import Iterator
 from itertools import chain
-from typing import NamedTuple
+from struct import Struct
+from typing import Any, NamedTuple
 
 from services.formats.base import RowError
 from services.formats.records import Record
 
 _BETWEEN = "\x1f"
+_unpack = Struct("<q").unpack
 _MOST = 1000  # records of a run
 
 
@@ -34,15 +36,14 @@ def runs(records: Iterator[Record | RowError], *, keys: tuple[int, ...], salt: b
     seed = hashlib.blake2b(hashlib.blake2b(salt).digest(), digest_size=8)
     only = keys[0] if len(keys) == 1 else None
     run: list[Record | RowError] = []
-    cells: list[list[str]] = []  # of the run's records; none where it has errors
     key = ""
     damaged = False
 
     for item in records:
         if type(item) is RowError:
             if run and not damaged:
-                yield _closed(run, cells, seed)
-                run, cells = [], []
+                yield _closed(run, seed)
+                run = []
             run.append(item)
             damaged = True
             continue
@@ -50,24 +51,24 @@ def runs(records: Iterator[Record | RowError], *, keys: tuple[int, ...], salt: b
         own = row[only] if only is not None else next((cell for index in keys if (cell := row[index])), "")
         if own == key and own and not damaged and len(run) < _MOST:
             run.append(item)
-            cells.append(row)
             continue
         if damaged:  # the record behind an error is the one it speaks of
             run.append(item)
             yield Run(None, run)
-            run, cells, key, damaged = [], [], "", False
+            run, key, damaged = [], "", False
             continue
         if run:
-            yield _closed(run, cells, seed)
-        run, cells, key = [item], [row], own
+            yield _closed(run, seed)
+        run, key = [item], own
     if run:
-        yield Run(None, run) if damaged else _closed(run, cells, seed)
+        yield Run(None, run) if damaged else _closed(run, seed)
 
 
-def _closed(run: list[Record | RowError], cells: list[list[str]], seed: "hashlib.blake2b") -> Run:
-    text = _BETWEEN.join(chain.from_iterable(cells))
-    if text.count(_BETWEEN) != len(cells) * len(cells[0]) - 1:  # a cell holds the sign that separates them
+def _closed(run: list[Any], seed: "hashlib.blake2b") -> Run:
+    """A run of records without errors, with its hash."""
+    text = _BETWEEN.join(chain.from_iterable([record[1] for record in run]))
+    if text.count(_BETWEEN) != len(run) * len(run[0][1]) - 1:  # a cell holds the sign that separates them
         return Run(None, run)
     made = seed.copy()
     made.update(text.encode("utf-8", "surrogatepass"))
-    return Run(int.from_bytes(made.digest(), "big", signed=True), run)
+    return Run(_unpack(made.digest())[0], run)

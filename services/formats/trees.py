@@ -14,6 +14,7 @@ from services.formats import cells, generic, headers, links, table
 from services.formats.base import Draft, FeedRefused, Reading, RowError
 from services.formats.mapping import Mapping, applied
 from services.formats.numbers import word_set
+from services.formats.spool import Spool
 
 SAMPLE = 1000  # rows that number habits are learned from
 LARGEST = 3 * 1024 * 1024  # bytes from one record to the next; read, they are up to fifty times as large
@@ -36,6 +37,7 @@ class Known(NamedTuple):
     sample: list[dict[str, str]]
     rows: Callable[[Any], Iterable[Row]]
     columns: Columns
+    values: Spool | None = None  # what to make rows of, where that is not the file's records once more
 
 
 class Dialect(NamedTuple):
@@ -99,7 +101,7 @@ def reading(
 
     def rows() -> Iterator[Line]:
         number = 0
-        for record in records():
+        for record in records() if known.values is None else known.values:
             for row, variant in known.rows(record):
                 number += 1
                 yield number, [row.get(name, "") for name in names] + [""], variant
@@ -114,7 +116,7 @@ def reading(
         columns=known.columns,
         default_currency=default_currency,
         priced=dialect.priced,
-        done=done,
+        done=done if known.values is None else known.values.done,
         mapping=mapping,
     )
 

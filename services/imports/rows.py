@@ -14,6 +14,7 @@ _judged = attrgetter("product_key", "variant_key", *_INDEXED, "tags")
 _PAUSE = 20_000  # runs passed over, until there is time for something else
 
 Row = tuple[Any, ...]  # the fields of a draft, and `run` as the drafts' table has it
+_UNMARKED, _REST = (None,), (0,)
 
 
 def rows_of(
@@ -28,7 +29,7 @@ def rows_of(
         for record in reading.records:
             row = _row(record, tally)
             if row is not None:
-                yield [(*row, None)]
+                yield [row + _UNMARKED]
         return
     drafts_of = reading.drafts_of
     since = 0
@@ -49,18 +50,18 @@ def _of_run(run: Run, drafts: Iterator[Draft | RowError], tally: ErrorTally) -> 
     before = tally.total
     rows = [row for record in drafts if (row := _row(record, tally)) is not None]
     if run.print is None or tally.total != before or len(rows) != len(run.items):
-        return [(*row, None) for row in rows]
+        return [row + _UNMARKED for row in rows]
     if len(rows) > 1 and not _is_one(rows):
-        return [(*row, None) for row in rows]
-    marked: list[Row] = [(*row, 0) for row in rows]
+        return [row + _UNMARKED for row in rows]
+    marked: list[Row] = [row + _REST for row in rows]
     marked[0] = (*rows[0], run.print)
     return marked
 
 
 def _is_one(rows: list[Draft]) -> bool:
-    key = rows[0].product_key
-    variants = [row.variant_key for row in rows if row.product_key == key and row.variant_key is not None]
-    return len(set(variants)) == len(variants) and all(row.product_key == key for row in rows)
+    products = {row.product_key for row in rows}
+    variants = [variant for row in rows if (variant := row.variant_key) is not None]
+    return len(products) == 1 and len(set(variants)) == len(variants)
 
 
 def _row(record: Draft | RowError, tally: ErrorTally) -> Draft | None:

@@ -56,7 +56,7 @@ _STAGE = f"""
 INSERT INTO import_drafts (merchant_id, import_id, {_FIELDS}, run, print)
 SELECT %(merchant_id)s, %(import_id)s,
     {", ".join(f"{name}::{_TYPES.get(name, 'text')}" for name in Draft._fields)}, run,
-    CASE WHEN run IS NULL THEN hash_record_extended(ROW({", ".join(_HASHED)}), 0) ELSE run END
+    hash_record_extended(ROW({", ".join(_HASHED)}), 0)
 FROM draft_load
 """  # noqa: S608  # names of fields
 _COUNT = text("SELECT count(*) FROM import_drafts WHERE merchant_id = :merchant_id AND import_id = :import_id")

@@ -6,11 +6,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response
 
 from api.deps import CallerDep, EarlyCallerDep, IdempotencyKey, PageDep, SessionDep
 from api.offers import Body, Offer
-from api.work import FailureOut, ProgressOut, Status
+from api.work import FailureOut, ProgressOut, RowErrorOut, Status, csv_answer, errors_answer, shown_errors
 from services.core.db import transaction
 from services.core.errors import Invalid
 from services.core.paging import ListOut
@@ -18,8 +18,8 @@ from services.imports import queries
 from services.imports.original_rows import original_rows
 from services.imports.queries import Operation
 from services.imports.receive import Stored, known_currency, start_import, status_url, store_upload, unless_taken
+from services.imports.row_errors import kept_errors
 from services.imports.work import summary
-from services.models import ImportRowError
 
 router = APIRouter(prefix="/bulk", tags=["bulk"])
 
@@ -68,19 +68,6 @@ class Counts(BaseModel):
     created: int
     updated: int
     unchanged: int
-
-
-class RowErrorOut(BaseModel):
-    """A record that was left out (`fatal`), or a cell that was."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    line: int
-    code: str
-    column: str | None
-    value: str | None
-    reason: str
-    fatal: bool
 
 
 class OperationOut(BaseModel):
@@ -187,8 +174,8 @@ def list_operations(
 def get_operation(import_id: UUID, session: SessionDep) -> OperationDetailOut:
     """One import, with the first of its errors."""
     found = queries.get_operation(session, import_id)
-    errors = queries.row_errors(session, found.import_, limit=FIRST_ERRORS)
-    return OperationDetailOut(**_fields(found), first_errors=[_row_error(error) for error in errors])
+    errors = kept_errors(session, found.import_, limit=FIRST_ERRORS)
+    return OperationDetailOut(**_fields(found), first_errors=shown_errors(errors))
 
 
 @router.get(
@@ -210,21 +197,12 @@ def get_errors(
         if format_ == "rows":
             rows = original_rows(session, import_id)
         else:
-            errors = queries.row_errors(session, queries.get_operation(session, import_id).import_)
-            shown = [_row_error(error) for error in errors]
+            errors = kept_errors(session, queries.get_operation(session, import_id).import_)
             session.expunge_all()
-    if format_ == "json" or (format_ is None and "application/json" in accept):
-        return JSONResponse({"data": [error.model_dump() for error in shown]})
-    name = f"import-{import_id}-{'rows' if format_ == 'rows' else 'errors'}.csv"
-    return StreamingResponse(
-        rows.lines() if format_ == "rows" else queries.errors_csv(errors),
-        media_type="text/csv",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
-
-
-def _row_error(error: ImportRowError) -> RowErrorOut:
-    return RowErrorOut.model_validate(error)
+    if format_ == "rows":
+        return csv_answer(rows.lines(), name=f"import-{import_id}-rows.csv")
+    as_json = format_ == "json" or (format_ is None and "application/json" in accept)
+    return errors_answer(errors, as_json=as_json, name=f"import-{import_id}-errors.csv")
 
 
 def _fields(found: Operation) -> dict[str, Any]:

@@ -1,23 +1,22 @@
 """Files of orders: handed in, followed, and what was wrong with their rows."""
 
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response
 
 from api.deps import CallerDep, EarlyCallerDep, IdempotencyKey, PageDep, SessionDep
-from api.offers import Offer, offered
+from api.offers import Body, Offer
 from api.order_shapes import Channel, CountryUnknown
+from api.work import FailureOut, RowErrorOut, Status, errors_answer, shown_errors
 from services.core.db import transaction
-from services.core.errors import Invalid, ShopOptiError, Unavailable
+from services.core.errors import Invalid
 from services.core.paging import ListOut
-from services.imports.receive import Stored, drop_upload, known_currency
-from services.models import OrderImportError
+from services.imports.receive import Stored, known_currency, unless_taken
+from services.imports.row_errors import kept_errors
 from services.orders import files
 from services.orders.files import Importing, mapping_of, start_order_import, status_url, store_orders
 from services.orders.places import countries
@@ -72,26 +71,13 @@ class OrderCounts(BaseModel):
     refused: int
 
 
-class OrderRowErrorOut(BaseModel):
-    """A record that was left out (`fatal`), or a cell that was."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    line: int
-    code: str
-    column: str | None
-    value: str | None
-    reason: str
-    fatal: bool
-
-
 class OrderImportOut(BaseModel):
     """A file of orders: what it is, how far it has come, what came of it."""
 
     id: UUID
     job_id: UUID
-    status: Literal["scheduled", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired"]
-    error: dict[str, str | None] | None = Field(description="Why the last attempt ended badly.")
+    status: Status
+    error: FailureOut | None
     channel: str
     currency: str | None
     country: str | None
@@ -115,56 +101,27 @@ class OrderImportOut(BaseModel):
     @classmethod
     def of(cls, found: Importing, **more: Any) -> Self:
         """As its row and its job say."""
-        row, job = found.of, found.job
+        row = found.of
         counts = {name: getattr(row, f"orders_{name}") for name in OrderCounts.model_fields}
         columns = type(row).__table__.columns.keys()
         plain = {name: getattr(row, name) for name in cls.model_fields if name in columns}
-        failed = (
-            None if job is None or job.error_code is None else {"code": job.error_code, "message": job.error_message}
-        )
         errors_url = f"{status_url(row.id)}/errors"
-        return cls(
-            **{**plain, "orders": counts, "status": found.status, "error": failed, "errors_url": errors_url, **more}
-        )
+        return cls(**plain, orders=counts, status=found.status, error=found.error, errors_url=errors_url, **more)
 
 
 class OrderImportDetailOut(OrderImportOut):
     """The same with the first of its errors."""
 
-    first_errors: list[OrderRowErrorOut]
+    first_errors: list[RowErrorOut]
 
 
-async def _offer(request: Request) -> AsyncIterator[Offer[OrderImportFields]]:
-    async for offer in offered(
-        request, in_form=OrderImportFields, in_json=OrderImportIn, neither=NotOrders, json_fields=("mapping",)
-    ):
-        yield offer
+_FILE = Body(OrderImportFields, OrderImportIn, neither=NotOrders, json_fields=("mapping",))
 
 
-_BODIES = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file", "channel"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        **OrderImportFields.model_json_schema()["properties"],
-                    },
-                }
-            },
-            "application/json": {"schema": OrderImportIn.model_json_schema()},
-        },
-    }
-}
-
-
-@upload_router.post("/import", status_code=202, response_model=OrderImportStartedOut, openapi_extra=_BODIES)
+@upload_router.post("/import", status_code=202, response_model=OrderImportStartedOut, openapi_extra=_FILE.described)
 def start(
     caller: EarlyCallerDep,
-    offer: Annotated[Offer[OrderImportFields], Depends(_offer, scope="function")],
+    offer: Annotated[Offer[OrderImportFields], Depends(_FILE, scope="function")],
     once: IdempotencyKey,
 ) -> Response:
     """Take in a file of orders, uploaded or at an address: one row per line of an order, of any shop system.
@@ -182,38 +139,30 @@ def start(
         from services.imports.fetch import check_address  # brings an HTTP client along, which files do not need
 
         check_address(url)
-    taken = False
     said: dict[str, Any] = {
         "channel": fields.channel,
         "currency": currency,
         "country": country,
         "mapping": fields.mapping,
     }
-    try:
-        with transaction(merchant_id=caller.merchant_id, user_id=caller.user.id) as session:
+    with (
+        unless_taken(stored, merchant_id=caller.merchant_id) as upload,
+        transaction(merchant_id=caller.merchant_id, user_id=caller.user.id) as session,
+    ):
 
-            def make() -> OrderImportStartedOut:
-                nonlocal taken
-                made = start_order_import(session, merchant_id=caller.merchant_id, stored=stored, url=url, **said)
-                taken = True
-                where = status_url(made.id)
-                return OrderImportStartedOut(
-                    order_import_id=made.id,
-                    job_id=made.job_id,
-                    channel=made.channel,
-                    status_url=where,
-                    errors_url=f"{where}/errors",
-                )
+        def make() -> OrderImportStartedOut:
+            made = start_order_import(session, merchant_id=caller.merchant_id, stored=stored, url=url, **said)
+            upload.taken = True
+            where = status_url(made.id)
+            return OrderImportStartedOut(
+                order_import_id=made.id,
+                job_id=made.job_id,
+                channel=made.channel,
+                status_url=where,
+                errors_url=f"{where}/errors",
+            )
 
-            response = once(session, {"content": stored.sha256 if stored else url, **said}, status=202, make=make)
-    except ShopOptiError as error:
-        # A commit whose answer was lost may have happened: then the file is needed.
-        if stored and not (taken and isinstance(error, Unavailable)):
-            drop_upload(stored, merchant_id=caller.merchant_id)
-        raise
-    if stored and not taken:
-        drop_upload(stored, merchant_id=caller.merchant_id)
-    return response
+        return once(session, {"content": stored.sha256 if stored else url, **said}, status=202, make=make)
 
 
 def _known_country(given: str | None) -> str | None:
@@ -236,8 +185,8 @@ def list_imports(
 def get_import(order_import_id: UUID, session: SessionDep) -> OrderImportDetailOut:
     """One of them, with the first of its errors."""
     found = files.get_order_import(session, order_import_id)
-    errors = files.order_import_errors(session, order_import_id, limit=FIRST_ERRORS)
-    return OrderImportDetailOut.of(found, first_errors=[OrderRowErrorOut.model_validate(one) for one in errors])
+    errors = kept_errors(session, found.of, limit=FIRST_ERRORS)
+    return OrderImportDetailOut.of(found, first_errors=shown_errors(errors))
 
 
 @router.get(
@@ -252,11 +201,6 @@ def get_errors(
 ) -> Response:
     """Every row error that was kept (10,000 at most): a CSV to download, or JSON."""
     with transaction(merchant_id=caller.merchant_id) as session:
-        files.get_order_import(session, order_import_id)
-        errors: list[OrderImportError] = files.order_import_errors(session, order_import_id)
+        errors = kept_errors(session, files.get_order_import(session, order_import_id).of)
         session.expunge_all()
-    if format_ == "json":
-        return JSONResponse({"data": [OrderRowErrorOut.model_validate(error).model_dump() for error in errors]})
-    name = f"orders-{order_import_id}-errors.csv"
-    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(files.errors_csv(errors), media_type="text/csv", headers=disposition)
+    return errors_answer(errors, as_json=format_ == "json", name=f"orders-{order_import_id}-errors.csv")

@@ -4,9 +4,9 @@ import io
 import tempfile
 
 from services.core import http
-from services.core.crypto import decrypt
 from services.core.settings import get_settings
-from services.imports.receive import HashingReader
+from services.imports.origin import address_of
+from services.imports.receive import HashingReader, Stored
 from services.jobs import Run
 from services.models import Import
 from services.storage import get_storage
@@ -55,18 +55,22 @@ def fetch(run: Run, import_: Import) -> None:
     """
     if import_.storage_key is not None or import_.url is None:
         return
+    stored = fetch_into_storage(run, address_of(import_) or "")
+    with run.transaction() as session:
+        row = session.get_one(Import, import_.id)
+        row.storage_key, row.filename, row.sha256, row.bytes = stored.key, stored.filename, stored.sha256, stored.bytes
+        row.etag, row.last_modified = stored.etag, stored.last_modified
+
+
+def fetch_into_storage(run: Run, url: str) -> Stored:
+    """What stands at an address, kept. Raises UrlNotAllowed, FetchFailed, FetchedTooLarge, FetchUnavailable,
+    StorageAway, Stopped."""
     run.progress(0, None, "fetching")
-    url = import_.url if import_.url_secret is None else decrypt(import_.url_secret)
     with tempfile.TemporaryFile(prefix="shopopti-") as file:
-        fetched = http.download(
-            url, into=file, max_bytes=get_settings().max_upload_bytes, deadline_seconds=FETCH_SECONDS
-        )
+        most = get_settings().max_upload_bytes
+        fetched = http.download(url, into=file, max_bytes=most, deadline_seconds=FETCH_SECONDS)
         run.checkpoint()
         file.seek(0)
         reader = HashingReader(file)
-        key = get_storage().put(reader, merchant_id=import_.merchant_id, name=fetched.filename or "feed")
-    with run.transaction() as session:
-        row = session.get_one(Import, import_.id)
-        row.storage_key, row.filename = key, fetched.filename
-        row.sha256, row.bytes = reader.sha256, reader.bytes
-        row.etag, row.last_modified = fetched.etag, fetched.last_modified
+        key = get_storage().put(reader, merchant_id=run.merchant_id, name=fetched.filename or "feed")
+    return Stored(key, fetched.filename, reader.sha256, reader.bytes, fetched.etag, fetched.last_modified)

@@ -11,7 +11,7 @@ from services.catalog.edits import MANUAL
 from services.core.crypto import decrypt, encrypt
 from services.core.errors import Conflict
 from services.core.ids import new_id
-from services.models import Import, Source
+from services.models import Import, OrderImport, Source
 
 
 class SourceNameReserved(Conflict):
@@ -48,6 +48,6 @@ def split_secret(url: str | None) -> tuple[str | None, str | None]:
     return urlunsplit(shown), encrypt(url)
 
 
-def address_of(row: Import | Source) -> str | None:
+def address_of(row: Import | OrderImport | Source) -> str | None:
     """The address with its secrets, as it is to be fetched. Raises NoEncryptionKeys, Undecryptable."""
     return row.url if row.url_secret is None else decrypt(row.url_secret)

@@ -14,7 +14,8 @@ from services.formats.base import FeedRefused, Reading
 from services.imports import queries
 from services.imports.mappings import LARGEST, saved_mapping, unpacked_size
 from services.imports.receive import FeedNotUsable
-from services.models import Import, ImportRowError
+from services.imports.row_errors import KeptError, csv_line, kept_errors
+from services.models import Import
 from services.storage import get_storage
 
 _BEHIND = ("error line", "error code", "error column", "error reason")
@@ -43,8 +44,8 @@ class OriginalRows:
     def __init__(self, session: Session, import_: Import) -> None:
         self._key, self._merchant_id, self._currency = import_.storage_key or "", import_.merchant_id, import_.currency
         self._mapping = saved_mapping(session, merchant_id=import_.merchant_id, source=import_.source)
-        self._errors: dict[int, list[ImportRowError]] = {}
-        for error in queries.row_errors(session, import_):
+        self._errors: dict[int, list[KeptError]] = {}
+        for error in kept_errors(session, import_):
             session.expunge(error)
             self._errors.setdefault(error.line, []).append(error)
 
@@ -72,7 +73,7 @@ class OriginalRows:
     def _lines(self, opened: ExitStack, reading: Reading) -> Iterator[str]:
         with opened:
             names = [*reading.headers]
-            yield queries.csv_line((*names, *_BEHIND))
+            yield csv_line((*names, *_BEHIND))
             left = dict(self._errors)
             last = max(left, default=0)
             for line, cells in reading.rows() if reading.rows and left else ():
@@ -84,7 +85,7 @@ class OriginalRows:
                 yield self._line([], len(names), errors)
 
     @staticmethod
-    def _line(cells: list[str], width: int, errors: list[ImportRowError]) -> str:
+    def _line(cells: list[str], width: int, errors: list[KeptError]) -> str:
         shown = [cell[:_LONGEST] for cell in cells[:width]]
         rest = " | ".join(cell for cell in cells[width:] if cell)[:_LONGEST]
         if rest:
@@ -96,4 +97,4 @@ class OriginalRows:
             "; ".join(dict.fromkeys(error.column for error in errors if error.column)),
             " ".join(dict.fromkeys(error.reason for error in errors)),
         )
-        return queries.csv_line((*shown, *reasons))
+        return csv_line((*shown, *reasons))

@@ -1,8 +1,5 @@
-"""Reading imports: how they go, what came of them, what was wrong with their rows."""
+"""Reading imports: how they go, and what came of them."""
 
-import csv
-import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,9 +9,8 @@ from sqlalchemy.orm import Session
 
 from services.core.errors import NotFound
 from services.core.paging import Page, Slice, paginate
-from services.formats.formulas import harmless
 from services.jobs.queries import failure_of, jobs_of, progress_of
-from services.models import Changeset, Import, ImportRowError, Job
+from services.models import Changeset, Import, Job
 
 
 class ImportNotFound(NotFound):
@@ -88,25 +84,3 @@ def _plans(session: Session, ids: list[UUID], *, merchant_id: UUID) -> dict[UUID
     """The latest plan of each import: one that was overtaken and began anew has several."""
     own = select(Changeset).where(Changeset.merchant_id == merchant_id, Changeset.import_id.in_(ids))
     return {plan.import_id: plan for plan in session.scalars(own.order_by(Changeset.id)) if plan.import_id is not None}
-
-
-def row_errors(session: Session, import_: Import, *, limit: int | None = None) -> list[ImportRowError]:
-    """What was wrong with its rows, in the order of the file, as far as it was kept."""
-    own = select(ImportRowError).where(
-        ImportRowError.merchant_id == import_.merchant_id, ImportRowError.import_id == import_.id
-    )
-    return list(session.scalars(own.order_by(ImportRowError.n).limit(limit)))
-
-
-def errors_csv(errors: list[ImportRowError]) -> Iterator[str]:
-    """The errors as lines of a CSV that is safe to open in a spreadsheet."""
-    yield csv_line(("line", "code", "column", "value", "reason"))
-    for error in errors:
-        yield csv_line((str(error.line), error.code, error.column or "", error.value or "", error.reason))
-
-
-def csv_line(cells: tuple[str, ...]) -> str:
-    """A line of a CSV that is safe to open in a spreadsheet."""
-    text = io.StringIO()
-    csv.writer(text).writerow([harmless(cell) for cell in cells])
-    return text.getvalue()

@@ -2,9 +2,9 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 from uuid import UUID
 
@@ -118,18 +118,29 @@ def store_upload(file: BinaryIO, *, merchant_id: UUID, filename: str | None, sou
 
     Call it outside any transaction, and what is done with it inside `unless_taken`.
     """
+    is_xml = False
+
+    def refuse() -> None:
+        nonlocal is_xml
+        refuse_unusable(file, merchant_id=merchant_id, source=source)
+        is_xml = kind(file.read(HEAD)) == "xml"
+
+    return replace(keep(file, merchant_id=merchant_id, filename=filename, refuse=refuse), is_xml=is_xml)
+
+
+def keep(file: BinaryIO, *, merchant_id: UUID, filename: str | None, refuse: Callable[[], object]) -> Stored:
+    """Keep an uploaded file that `refuse` lets through, hashing it on the way. Raises UploadTooLarge, StorageAway."""
     size = file.seek(0, io.SEEK_END)
-    file.seek(0)
     most = get_settings().max_upload_bytes
     if size > most:
         raise UploadTooLarge(f"The file is larger than {most:,} bytes.", max_bytes=most)
-    refuse_unusable(file, merchant_id=merchant_id, source=source)
-    is_xml = kind(file.read(HEAD)) == "xml"
+    file.seek(0)
+    refuse()
     file.seek(0)
     reader = HashingReader(file)
     name = (filename or "").replace("\\", "/").rpartition("/")[2].replace("\0", "")[:200] or None
     key = get_storage().put(reader, merchant_id=merchant_id, name=name or "feed")
-    return Stored(key, name, reader.sha256, reader.bytes, is_xml=is_xml)
+    return Stored(key, name, reader.sha256, reader.bytes)
 
 
 def drop_upload(stored: Stored, *, merchant_id: UUID) -> None:

@@ -131,7 +131,7 @@ def begin_staging(session: Session, import_: Import) -> None:
     sweep_drafts(session, merchant_id=import_.merchant_id)
     clear_drafts(session, import_)
     if import_.staged_at is None:
-        forget_errors(session, merchant_id=import_.merchant_id, import_id=import_.id)
+        forget_errors(session, of=import_)
 
 
 def close_staging(session: Session, import_: Import, *, rows: int, staged: int) -> None:
@@ -189,7 +189,7 @@ def _conclude(
         current = session.get_one(Import, import_.id)
         if wrong := settle(session, current, unchanged):
             raise _Wrong
-        record_errors(session, tally, merchant_id=current.merchant_id, import_id=current.id)
+        record_errors(session, tally, of=current)
         current.format, current.encoding, current.delimiter = reading.format, reading.encoding, reading.delimiter
         current.columns = dict(reading.columns)
         skipped = (current.skipped or {}).get("rows", 0)

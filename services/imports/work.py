@@ -171,7 +171,7 @@ def _plan_next(run: Run, import_id: UUID, changeset_id: UUID) -> bool:
         source = _source(session, import_)
         planned = plan_range(session, changeset, drafts=import_.staged_rows - done, missing=source.missing)
         tally = ErrorTally(map(_repeated, planned.repeated))
-        record_errors(session, tally, merchant_id=import_.merchant_id, import_id=import_.id)
+        record_errors(session, tally, of=import_)
         done += planned.rows
         if planned.last and done != import_.staged_rows:
             raise StagingLost(retry_after=1)

@@ -20,7 +20,7 @@ from services.core.errors import Invalid, Unavailable
 from services.formats import tabular
 from services.formats.base import FeedRefused, RowError
 from services.imports.receive import FeedNotUsable
-from services.imports.row_errors import KEPT_ERRORS, ErrorTally
+from services.imports.row_errors import ErrorTally, forget_errors, record_errors
 from services.jobs import Run
 from services.models import OrderImport
 from services.orders.columns import Columns, Extracted, Reader, found_in
@@ -56,25 +56,6 @@ _ROWS = text(f"""
 SELECT external_id, line, said FROM order_drafts
 WHERE {_OWN} AND external_id = ANY(:ids) ORDER BY external_id, line
 """)  # noqa: S608
-_ERRORS = text("""
-INSERT INTO order_import_errors (merchant_id, import_id, n, line, code, "column", value, reason, fatal)
-SELECT :merchant_id, :import_id, kept.n + given.n, given.line, given.code, given.col, given.value, given.reason,
-    given.fatal
-FROM (SELECT coalesce(max(n), 0) AS n FROM order_import_errors
-      WHERE merchant_id = :merchant_id AND import_id = :import_id) kept,
-    unnest(CAST(:lines AS int[]), CAST(:codes AS text[]), CAST(:columns AS text[]), CAST(:values AS text[]),
-           CAST(:reasons AS text[]), CAST(:fatals AS boolean[]))
-        WITH ORDINALITY AS given (line, code, col, value, reason, fatal, n)
-WHERE kept.n + given.n <= :most
-""")
-_COUNT_ERRORS = text("""
-UPDATE order_imports SET errors = errors + :errors, warnings = warnings + :warnings,
-    error_codes = error_codes || (
-        SELECT jsonb_object_agg(code, coalesce((error_codes ->> code)::int, 0) + times::int)
-        FROM jsonb_each_text(CAST(:codes AS jsonb)) AS more (code, times))
-WHERE id = :import_id
-""")
-_FORGET_ERRORS = text("DELETE FROM order_import_errors WHERE merchant_id = :merchant_id AND import_id = :import_id")
 # Of imports that ended badly and were left.
 _SWEEP = text("""
 DELETE FROM order_drafts d USING order_imports i LEFT JOIN jobs ON jobs.id = i.job_id
@@ -124,10 +105,7 @@ def _stage(run: Run, found: OrderImport, file: BinaryIO) -> None:
         session.execute(_SWEEP, _own(found))
         session.execute(_CLEAR, _own(found))
         if not known:
-            session.execute(_FORGET_ERRORS, _own(found))
-            row = session.get_one(OrderImport, found.id)
-            row.errors = row.warnings = 0
-            row.error_codes = {}
+            forget_errors(session, of=found)
     run.progress(0, None, "reading")
     mapping = mapping_of(found.mapping)
     with tabular.opened(file, named=mapping.named, header=mapping.header, sheet=mapping.sheet) as table:
@@ -182,7 +160,7 @@ def _conclude(
     if session.execute(_COUNT, _own(row)).scalar_one() != staged or (known and staged != row.staged_rows):
         raise StagingLost(retry_after=1)
     if not known:
-        _record(session, row, tally)
+        record_errors(session, tally, of=row)
         session.refresh(row)
     row.format, row.encoding, row.delimiter = table.format, table.encoding, table.delimiter
     row.columns = columns.shown()
@@ -214,7 +192,7 @@ def _store_next(run: Run, order_import_id: UUID) -> bool:
         row.done_key = following[-1].external_id
         row.done_rows += sum(one.records for one in following)
         session.flush()
-        _record(session, row, tally)
+        record_errors(session, tally, of=row)
         done, total = row.done_rows, row.staged_rows
     run.progress(done, total, "storing")
     return True
@@ -277,29 +255,6 @@ def result_of(row: OrderImport) -> dict[str, Any]:
         "errors": row.errors,
         "warnings": row.warnings,
     }
-
-
-def _record(session: Session, row: OrderImport, tally: ErrorTally) -> None:
-    """Add to what is known of its errors: the first KEPT_ERRORS are kept, all are counted."""
-    if not tally.codes:
-        return
-    kept = tally.kept
-    session.execute(
-        _ERRORS,
-        {
-            **_own(row),
-            "lines": [error.line for error in kept],
-            "codes": [error.code for error in kept],
-            "columns": [error.column and error.column.replace("\0", "") for error in kept],
-            "values": [error.value and error.value.replace("\0", "") for error in kept],
-            "reasons": [error.reason.replace("\0", "") for error in kept],
-            "fatals": [error.fatal for error in kept],
-            "most": KEPT_ERRORS,
-        },
-    )
-    total = sum(tally.codes.values())
-    counted = {"import_id": row.id, "errors": tally.fatal, "warnings": total - tally.fatal}
-    session.execute(_COUNT_ERRORS, {**counted, "codes": json.dumps(tally.codes)})
 
 
 def _own(row: OrderImport) -> dict[str, Any]:

@@ -1,10 +1,6 @@
 """Files of orders: taken in, fetched, and read about. See services/orders/file_work.py for what is done with them."""
 
-import csv
 import hashlib
-import io
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 from uuid import UUID
@@ -12,24 +8,18 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.core.crypto import decrypt
 from services.core.errors import Conflict, Invalid, NotFound
 from services.core.ids import new_id
 from services.core.paging import Page, Slice, paginate
-from services.core.settings import get_settings
 from services.formats import tabular
 from services.formats.base import FeedRefused
-from services.formats.formulas import harmless
-from services.imports.origin import split_secret
-from services.imports.receive import FeedNotUsable, HashingReader, Stored, UploadTooLarge
+from services.imports.origin import address_of, split_secret
+from services.imports.receive import FeedNotUsable, Stored, keep
 from services.jobs import Run, enqueue
-from services.models import Job, OrderImport, OrderImportError
+from services.jobs.queries import failure_of, jobs_of
+from services.models import Job, OrderImport
 from services.orders.columns import FIELDS, HEADERS, Columns, found_in
 from services.orders.file_jobs import ImportOrders
-from services.storage import get_storage
-
-FETCH_SECONDS = 600.0
-_ERROR_COLUMNS = ("line", "code", "column", "value", "reason", "fatal")
 
 
 class OrderImportNotFound(NotFound):
@@ -89,18 +79,9 @@ def looked_at(file: BinaryIO, mapping: OrderMapping) -> Columns:
 def store_orders(file: BinaryIO, *, merchant_id: UUID, filename: str | None, mapping: OrderMapping) -> Stored:
     """Keep an uploaded file. Raises FeedNotUsable, UploadTooLarge, StorageAway. Call it outside any transaction.
 
-    What is not taken into an import is to be given to services/imports/receive.py `drop_upload`.
+    What is done with it belongs inside of services/imports/receive.py `unless_taken`.
     """
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    most = get_settings().max_upload_bytes
-    if size > most:
-        raise UploadTooLarge(f"The file is larger than {most:,} bytes.", max_bytes=most)
-    looked_at(file, mapping)
-    reader = HashingReader(file)
-    name = (filename or "").replace("\\", "/").rpartition("/")[2].replace("\0", "")[:200] or None
-    key = get_storage().put(reader, merchant_id=merchant_id, name=name or "orders")
-    return Stored(key, name, reader.sha256, reader.bytes)
+    return keep(file, merchant_id=merchant_id, filename=filename, refuse=lambda: looked_at(file, mapping))
 
 
 def start_order_import(
@@ -156,21 +137,12 @@ def status_url(order_import_id: UUID | None) -> str:
 
 def fetch(run: Run, order_import: OrderImport) -> None:
     """Fetch its address into the storage, once. Raises UrlNotAllowed, FetchFailed, FetchedTooLarge, StorageAway …"""
-    from services.core import http  # brings an HTTP client along, which files do not need
+    from services.imports.fetch import fetch_into_storage  # brings an HTTP client along, which files do not need
 
-    run.progress(0, None, "fetching")
-    url = (order_import.url or "") if order_import.url_secret is None else decrypt(order_import.url_secret)
-    with tempfile.TemporaryFile(prefix="shopopti-") as file:
-        most = get_settings().max_upload_bytes
-        fetched = http.download(url, into=file, max_bytes=most, deadline_seconds=FETCH_SECONDS)
-        run.checkpoint()
-        file.seek(0)
-        reader = HashingReader(file)
-        key = get_storage().put(reader, merchant_id=order_import.merchant_id, name=fetched.filename or "orders")
+    stored = fetch_into_storage(run, address_of(order_import) or "")
     with run.transaction() as session:
         row = session.get_one(OrderImport, order_import.id)
-        row.storage_key, row.filename = key, fetched.filename
-        row.sha256, row.bytes = reader.sha256, reader.bytes
+        row.storage_key, row.filename, row.sha256, row.bytes = stored.key, stored.filename, stored.sha256, stored.bytes
 
 
 # -- Reading about them ------------------------------------------------------------------------------------------------
@@ -190,6 +162,11 @@ class Importing:
             return "succeeded"
         return "expired" if self.job is None else self.job.state
 
+    @property
+    def error(self) -> dict[str, str | None] | None:
+        """Why the last attempt ended badly."""
+        return failure_of(self.job)
+
 
 def list_order_imports(
     session: Session, page: Page, *, merchant_id: UUID, channel: str | None = None
@@ -199,7 +176,7 @@ def list_order_imports(
     if channel is not None:
         own = own.where(OrderImport.channel == channel)
     found: Slice[OrderImport] = paginate(session, own, id_column=OrderImport.id, page=page)
-    jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_([row.job_id for row in found.data])))}
+    jobs = jobs_of(session, found.data)
     return found.map(lambda row: Importing(row, jobs.get(row.job_id)))
 
 
@@ -209,24 +186,3 @@ def get_order_import(session: Session, order_import_id: UUID) -> Importing:
     if row is None:
         raise OrderImportNotFound
     return Importing(row, session.scalar(select(Job).where(Job.id == row.job_id)))
-
-
-def order_import_errors(session: Session, order_import_id: UUID, *, limit: int | None = None) -> list[OrderImportError]:
-    """What was wrong with its rows, in their order."""
-    own = select(OrderImportError).where(OrderImportError.import_id == order_import_id)
-    return list(session.scalars(own.order_by(OrderImportError.line, OrderImportError.n).limit(limit)))
-
-
-def errors_csv(errors: list[OrderImportError]) -> Iterator[str]:
-    """The same as a CSV that is safe to open in a spreadsheet."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(_ERROR_COLUMNS)
-    for error in errors:
-        writer.writerow(
-            [harmless(str(value)) if (value := getattr(error, name)) is not None else "" for name in _ERROR_COLUMNS]
-        )
-        yield out.getvalue()
-        out.seek(0)
-        out.truncate()
-    yield out.getvalue()

@@ -237,7 +237,7 @@ def test_row_errors_can_be_downloaded(client, merchant):
     listed = client.get(told["errors_url"], params={"format": "json"}).json()["data"]
     assert [(one["line"], one["code"], one["column"]) for one in listed] == [(2, "quantity_missing", "Quantity")]
     text_ = client.get(told["errors_url"]).text
-    assert text_.splitlines()[0] == "line,code,column,value,reason,fatal"
+    assert text_.splitlines()[0] == "line,code,column,value,reason"
     nothing = bring(client, "Order ID,SKU,Quantity\n1,A,x\n")
     assert (nothing["status"], nothing["error"]["code"]) == ("failed", "no_usable_orders")
 

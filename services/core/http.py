@@ -7,7 +7,6 @@ the environment are not used, since they would resolve the name themselves.
 """
 
 import contextlib
-import ipaddress
 import queue
 import re
 import socket
@@ -16,13 +15,12 @@ import threading
 import time
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from functools import cache
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any, BinaryIO
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -31,110 +29,26 @@ import httpcore
 import httpx
 
 from services.core.clock import now
-from services.core.errors import Invalid, TooLarge, Unavailable
+from services.core.outside import (
+    OTHER_PROTOCOLS,
+    Address,
+    Answer,
+    Fetched,
+    FetchedTooLarge,
+    FetchFailed,
+    FetchUnavailable,
+    Guard,
+    NoAnswerAboutHost,
+    NoSuchHost,
+    UrlNotAllowed,
+)
 from services.core.settings import get_settings
-
-Address = IPv4Address | IPv6Address
 
 MAX_REDIRECTS = 3
 MAX_URL_LENGTH = 2048
 READ_TIMEOUT_SECONDS = 20.0
 CONNECT_TIMEOUT_SECONDS = 10.0
 USER_AGENT = "ShopOpti/1 (+feed reader)"
-
-# Web ports and anything unprivileged (shops do publish feeds on odd ports), except where other protocols live:
-# https://fetch.spec.whatwg.org/#port-blocking above 1023, and well-known data stores.
-_OTHER_PROTOCOLS = frozenset(
-    {1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080}
-    | {1433, 1521, 2375, 2376, 2379, 3306, 3389, 5432, 5672, 5984, 6379, 6443, 6543, 9042, 9092, 9200, 10250, 11211}
-    | {27017}
-)
-# What `is_global` of some Python 3.11 releases lets through.
-_NOT_PUBLIC = tuple(
-    ipaddress.ip_network(block)
-    for block in (
-        *("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4"),
-        *("::/96", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10"),
-        "fec0::/10",
-    )
-)
-_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
-
-
-class UrlNotAllowed(Invalid):
-    """This address may not be fetched."""
-
-
-class FetchFailed(Invalid):
-    """The other side refused, and would refuse again."""
-
-
-class _NoSuchHost(FetchFailed):
-    code = FetchFailed.code
-
-
-class FetchedTooLarge(TooLarge):
-    """What is at this address is larger than is allowed here."""
-
-
-class FetchUnavailable(Unavailable):
-    """The other side did not answer as it should; it may later."""
-
-
-class _NoAnswerAboutHost(FetchUnavailable):
-    code = FetchUnavailable.code
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What came back. `status` 304 means unchanged (the request's headers asked for that) and nothing was written."""
-
-    status: int
-    url: str  # after redirects, without credentials
-    content_type: str | None  # without parameters, lower case
-    charset: str | None
-    filename: str | None
-    etag: str | None
-    last_modified: str | None
-    bytes: int  # written, after decompression
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a call was answered with, whatever its status: the caller knows what it means."""
-
-    status: int
-    headers: Mapping[str, str]  # names in lower case
-    chunks: Iterator[bytes]  # the body, decompressed; can be gone through once, while the call is open
-
-
-def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public internet, whatever notation hides it."""
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if inner is None and any(address in block for block in _NAT64):
-            inner = IPv4Address(int(address) & 0xFFFF_FFFF)
-        if inner is not None:
-            return is_public(inner)
-        if address.scope_id is not None:
-            return False
-    if any(address.version == block.version and address in block for block in _NOT_PUBLIC):
-        return False
-    return address.is_global and not (address.is_multicast or address.is_reserved)
-
-
-def resolve(host: str, port: int) -> list[Address]:
-    """The addresses of a name, by the system's resolver."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(ipaddress.ip_address(str(entry[4][0])) for entry in found))
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """How names become addresses, and which addresses may be connected to."""
-
-    resolve: Callable[[str, int], list[Address]] = resolve
-    allowed: Callable[[Address], bool] = is_public
 
 
 def download(
@@ -205,7 +119,7 @@ def exchange(
 
 def was_sent(error: Exception) -> bool:
     """Whether a request that ended in this error may have reached the other side. When in doubt, it has."""
-    if isinstance(error, UrlNotAllowed | _NoSuchHost | _NoAnswerAboutHost):
+    if isinstance(error, UrlNotAllowed | NoSuchHost | NoAnswerAboutHost):
         return False
     return not isinstance(error.__cause__, httpcore.ConnectError | httpcore.ConnectTimeout)
 
@@ -222,7 +136,7 @@ def _parse(url: str) -> httpx.URL:
     if not parsed.host:
         raise UrlNotAllowed("The URL names no host.")
     port = _port(parsed)
-    if port not in (80, 443) and (not 1024 <= port <= 65_535 or port in _OTHER_PROTOCOLS):
+    if port not in (80, 443) and (not 1024 <= port <= 65_535 or port in OTHER_PROTOCOLS):
         raise UrlNotAllowed(f"Port {port} is not a web port.")
     return parsed
 
@@ -452,13 +366,13 @@ class _Network(httpcore.NetworkBackend):
         try:
             answer = answers.get(timeout=min(_left(self._deadline), CONNECT_TIMEOUT_SECONDS))
         except queue.Empty:
-            raise _NoAnswerAboutHost(f"{host} could not be looked up in time.") from None
+            raise NoAnswerAboutHost(f"{host} could not be looked up in time.") from None
         if isinstance(answer, socket.gaierror) and answer.errno in (socket.EAI_NONAME, socket.EAI_NODATA):
-            raise _NoSuchHost(f"There is no host {host}.") from answer
+            raise NoSuchHost(f"There is no host {host}.") from answer
         if isinstance(answer, UnicodeError):
             raise UrlNotAllowed(f"{host} is not a host name.") from answer
         if isinstance(answer, Exception):
-            raise _NoAnswerAboutHost(f"{host} could not be looked up.") from answer
+            raise NoAnswerAboutHost(f"{host} could not be looked up.") from answer
         return answer
 
 

@@ -3,7 +3,7 @@
 import io
 import tempfile
 
-from services.core import http
+from services.core import http, outside
 from services.core.settings import get_settings
 from services.imports.origin import address_of
 from services.imports.receive import HashingReader, Stored
@@ -27,9 +27,9 @@ def check_address(url: str) -> None:
     """
     private = get_settings().allow_private_addresses
 
-    def look_up(host: str, port: int) -> list[http.Address]:
-        addresses = http.resolve(host, port)
-        if private or all(map(http.is_public, addresses)):
+    def look_up(host: str, port: int) -> list[outside.Address]:
+        addresses = outside.resolve(host, port)
+        if private or all(map(outside.is_public, addresses)):
             raise _Fine
         return addresses
 
@@ -39,11 +39,11 @@ def check_address(url: str) -> None:
             into=io.BytesIO(),
             max_bytes=0,
             deadline_seconds=LOOK_UP_SECONDS,
-            guard=http.Guard(resolve=look_up),
+            guard=outside.Guard(resolve=look_up),
         )
-    except http.FetchUnavailable:
+    except outside.FetchUnavailable:
         return
-    except (http.UrlNotAllowed, http.FetchFailed) as error:
+    except (outside.UrlNotAllowed, outside.FetchFailed) as error:
         error.param = "url"
         raise
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from services.core import http
 from services.core.errors import ShopOptiError, Unavailable
+from services.core.outside import FetchUnavailable
 from services.core.settings import get_settings
 from services.imports.fetch import FETCH_SECONDS
 from services.imports.origin import address_of
@@ -101,7 +102,7 @@ def _fetch(run: Run, url: str, file: BinaryIO, known: _Known | None) -> Stored |
     )
     if fetched.status == 304:
         if known is None:
-            raise http.FetchUnavailable("The server says that nothing has changed, which it was not asked.")
+            raise FetchUnavailable("The server says that nothing has changed, which it was not asked.")
         return None
     run.checkpoint()
     sha256 = _sha256(file)

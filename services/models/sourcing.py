@@ -161,7 +161,7 @@ class OfferVariant(Base):
     tiers: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))  # StockTier as objects
     weight_grams: Mapped[int | None]
     image_url: Mapped[str | None]
-    # When the supplier said so; what it says again is not written again, `Connection.stock_at` and `offers_at` confirm it.
+    # When the supplier said so. What it says again is not written again: `Connection.stock_at`, `offers_at` confirm it.
     stock_at: Mapped[datetime | None]
     price_at: Mapped[datetime | None]
     gone_at: Mapped[datetime | None]

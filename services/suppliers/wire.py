@@ -8,16 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from services.core.http import (
-    Answer,
-    FetchedTooLarge,
-    FetchFailed,
-    FetchUnavailable,
-    Guard,
-    UrlNotAllowed,
-    exchange,
-    was_sent,
-)
+from services.core.outside import Answer, FetchedTooLarge, FetchFailed, FetchUnavailable, Guard, UrlNotAllowed
 from services.suppliers.errors import FatalForConnection, Retry
 
 USER_AGENT = "ShopOpti/1"
@@ -68,6 +59,8 @@ def opened(
 
     The body of the `with` must not raise UnicodeError or OSError: they would pass for the connection's.
     """
+    from services.core.http import exchange, was_sent  # brings an HTTP client along: not before there is a call
+
     sent = {"User-Agent": USER_AGENT, "Accept": "application/json", **headers}
     try:
         with exchange(

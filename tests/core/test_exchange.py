@@ -6,15 +6,8 @@ import time
 
 import pytest
 
-from services.core.http import (
-    FetchedTooLarge,
-    FetchFailed,
-    FetchUnavailable,
-    Guard,
-    UrlNotAllowed,
-    exchange,
-    was_sent,
-)
+from services.core.http import exchange, was_sent
+from services.core.outside import FetchedTooLarge, FetchFailed, FetchUnavailable, Guard, UrlNotAllowed
 from tests.core.test_http import GUARD, serve
 
 __all__ = ["serve"]

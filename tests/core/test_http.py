@@ -13,15 +13,8 @@ from collections.abc import Callable
 import pytest
 
 from services.core.errors import Invalid, Unavailable
-from services.core.http import (
-    FetchedTooLarge,
-    FetchFailed,
-    FetchUnavailable,
-    Guard,
-    UrlNotAllowed,
-    download,
-    is_public,
-)
+from services.core.http import download
+from services.core.outside import FetchedTooLarge, FetchFailed, FetchUnavailable, Guard, UrlNotAllowed, is_public
 
 PLAY_PUBLIC = ipaddress.ip_address("127.0.0.1")
 

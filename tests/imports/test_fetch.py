@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from services.core.db import transaction
-from services.core.http import FetchFailed, UrlNotAllowed
+from services.core.outside import FetchFailed, UrlNotAllowed
 from services.imports.fetch import check_address
 from services.imports.receive import start_import
 from tests import inline

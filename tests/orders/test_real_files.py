@@ -54,7 +54,8 @@ def bring(merchant, file, mapping=None):
 def held(merchant):
     (counted,) = rows(
         merchant,
-        """SELECT count(DISTINCT o.id) AS orders, count(DISTINCT o.id) FILTER (WHERE kind = 'cancellation') AS taken_back,
+        """SELECT count(DISTINCT o.id) AS orders,
+            count(DISTINCT o.id) FILTER (WHERE kind = 'cancellation') AS taken_back,
             count(l.id) AS lines, coalesce(sum(l.quantity * l.price), 0) AS total
         FROM orders o LEFT JOIN order_lines l ON l.order_id = o.id""",
     )

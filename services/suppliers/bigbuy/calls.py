@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import ijson
 
 from services.core.clock import now
-from services.core.http import Answer
+from services.core.outside import Answer
 from services.suppliers.base import Connection, Quota
 from services.suppliers.bigbuy.answers import UNTOLD_WAIT_SECONDS, classified, refusal, reset, unreadable
 from services.suppliers.errors import FatalForConnection, FatalForItem, ReconnectNeeded, Retry

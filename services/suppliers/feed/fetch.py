@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
 
-from services.core import http
+from services.core import http, outside
 from services.core.clock import now
 from services.formats.base import FeedRefused, Reading
 from services.suppliers.base import Connection
@@ -85,7 +85,7 @@ def fetched(connection: Connection) -> Iterator[File]:
         into = _Hashing(stream)
         try:
             _download(connection, into, max_bytes=MAX_BYTES, deadline_seconds=DEADLINE_SECONDS)
-        except (http.FetchFailed, http.FetchUnavailable, http.FetchedTooLarge, http.UrlNotAllowed) as error:
+        except (outside.FetchFailed, outside.FetchUnavailable, outside.FetchedTooLarge, outside.UrlNotAllowed) as error:
             raise _classified(error) from error
         stream.seek(0)
         yield File(stream, into.hash.hexdigest())
@@ -101,11 +101,11 @@ def head(connection: Connection) -> tuple[bytes, bool]:
         _download(connection, into, max_bytes=MAX_BYTES, deadline_seconds=HEAD_DEADLINE_SECONDS)
     except _Enough:
         return bytes(into.data), False
-    except http.FetchFailed as error:
+    except outside.FetchFailed as error:
         if error.extra.get("upstream_status") == 404:
             raise FatalForConnection(error.detail, kind="endpoint_gone") from error
         raise _classified(error) from error
-    except (http.FetchUnavailable, http.FetchedTooLarge, http.UrlNotAllowed) as error:
+    except (outside.FetchUnavailable, outside.FetchedTooLarge, outside.UrlNotAllowed) as error:
         raise _classified(error) from error
     return bytes(into.data), True
 
@@ -154,7 +154,7 @@ def _download(connection: Connection, into: "_Hashing | _Head", *, max_bytes: in
     )
 
 
-def _address(connection: Connection) -> tuple[str, http.Guard | None]:
+def _address(connection: Connection) -> tuple[str, outside.Guard | None]:
     url = connection.secrets["url"].strip()
     if connection.base_url is None:
         return url, None
@@ -162,7 +162,7 @@ def _address(connection: Connection) -> tuple[str, http.Guard | None]:
     inside = urljoin(base, url)
     if not inside.startswith(base):
         raise FatalForConnection(f"In the sandbox an address begins with {base}.", kind="unreachable")
-    return inside, http.Guard(allowed=lambda _: True)
+    return inside, outside.Guard(allowed=lambda _: True)
 
 
 def _headers(connection: Connection) -> dict[str, str]:
@@ -180,20 +180,20 @@ def _headers(connection: Connection) -> dict[str, str]:
 
 
 def _classified(
-    error: http.FetchFailed | http.FetchUnavailable | http.FetchedTooLarge | http.UrlNotAllowed,
+    error: outside.FetchFailed | outside.FetchUnavailable | outside.FetchedTooLarge | outside.UrlNotAllowed,
 ) -> SupplierError:
     status, said = error.extra.get("upstream_status"), error.detail
     match error:
-        case http.FetchUnavailable() if status == 429:
+        case outside.FetchUnavailable() if status == 429:
             return WaitUntil(now() + timedelta(seconds=error.retry_after or UNTOLD_WAIT_SECONDS), said)
-        case http.FetchUnavailable():
+        case outside.FetchUnavailable():
             return Retry(said, retry_after=error.retry_after)
-        case http.FetchFailed() if status in (401, 403, 407):
+        case outside.FetchFailed() if status in (401, 403, 407):
             return ReconnectNeeded(said)
-        case http.FetchFailed() if status == 404:  # many are deleted every night and written anew
+        case outside.FetchFailed() if status == 404:  # many are deleted every night and written anew
             return Retry(said, kind="not_found")
-        case http.FetchFailed() if status is not None:
+        case outside.FetchFailed() if status is not None:
             return FatalForConnection(said, kind="endpoint_gone")
-        case http.FetchedTooLarge():
+        case outside.FetchedTooLarge():
             return FatalForConnection(said, kind="schema")
     return FatalForConnection(said, kind="unreachable")

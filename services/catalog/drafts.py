@@ -100,7 +100,8 @@ def resolving(writes: Collection[str] | None) -> str:
         SELECT product_key, target.product_id, target.n, resolved.line, resolved.print, run, said,
             title, description, brand, category, tags, status, resolved.option_names,
             coalesce(resolved.option_names, known_names) AS names,
-            CASE WHEN cardinality(image_lists) = 1 THEN string_to_array(image_lists[1], E'\\n')
+            CASE WHEN image_lists IS NULL THEN NULL
+                 WHEN cardinality(image_lists) = 1 THEN string_to_array(image_lists[1], E'\\n')
                  ELSE (
                     SELECT array_agg(url ORDER BY place) FROM (
                         SELECT url, min(ARRAY[coalesce(list.position, 1000000000), list.n, image.n]) AS place

@@ -159,12 +159,12 @@ def _drafts(
 ) -> Iterator[Draft | RowError]:
     errors: list[RowError] = []
     for number, row, variant in rows:
-        longest = max(map(len, row))
-        if longest > LONGEST:
+        whole = "".join(row)
+        if len(whole) > LONGEST and (longest := max(map(len, row))) > LONGEST:
             reason = f"A value has {longest:,} characters; {LONGEST:,} are allowed."
             yield RowError(number, "row_too_large", None, max(row, key=len)[:200], reason)
             continue
-        if "\0" in "".join(row):  # such a cell cannot be stored
+        if "\0" in whole:  # such a cell cannot be stored
             row = [cell.replace("\0", "") for cell in row]  # noqa: PLW2901
         draft = to_draft(row, number, errors)
         unpriced = priced and draft is not None and draft.price is None

@@ -51,7 +51,9 @@ class Operation:
     def progress(self) -> dict[str, Any] | None:
         """Rows done of how many, and a note; None before there is any."""
         if self.import_.finished_at is not None:
-            return {"done": self.import_.applied_rows, "total": self.import_.staged_rows, "note": None}
+            unread = (self.import_.skipped or {}).get("rows", 0)
+            done, total = self.import_.applied_rows + unread, self.import_.staged_rows + unread
+            return {"done": done, "total": total, "note": None}
         return progress_of(self.job)
 
     @property

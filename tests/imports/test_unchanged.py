@@ -11,6 +11,7 @@ from sqlalchemy import text
 from services.catalog import apply, plan
 from services.core.db import transaction
 from services.imports import rows, staging
+from services.imports.queries import get_operation
 from services.jobs import Run
 from services.models import Import
 from tests import inline
@@ -81,6 +82,8 @@ def test_a_feed_that_says_the_same_is_not_staged(merchant):
     assert (import_.staged_rows, import_.skipped["rows"], import_.rows) == (0, 60, 60)
     assert (import_.products_unchanged, import_.variants_unchanged, import_.products_updated) == (30, 60, 0)
     assert footprints(merchant) == before
+    with transaction(merchant_id=merchant) as session:
+        assert get_operation(session, import_.id).progress == {"done": 60, "total": 60, "note": None}
 
 
 def test_only_products_that_changed_are_read(merchant):

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from services.formats.base import Draft
 from services.imports.origin import source_named
 from services.imports.staging import begin_staging, close_staging
+from services.imports.unchanged import Known, settle
 from services.jobs import Run
 from services.models import Changeset, Import
 from services.sourcing.choice import BEST, all_rules
@@ -143,7 +144,10 @@ def stage_offers(run: Run, import_: Import, _plan: Changeset) -> None:
             session.execute(_SET_UP)
             upto = session.scalar(_END, {**asked, "after": after, "offers": OFFERS})
             if upto is None:
-                close_staging(session, session.get_one(Import, import_.id), rows=staged, staged=staged)
+                row = session.get_one(Import, import_.id)
+                if row.staged_at is None:
+                    settle(session, row, Known())  # nothing was passed over: notes which products are no longer offered
+                close_staging(session, row, rows=staged, staged=staged)
                 return
             done: Any = session.execute(statement, {**asked, "after": after, "upto": upto, "lines": staged})
             staged, after = staged + done.rowcount, upto

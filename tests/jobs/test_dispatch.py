@@ -226,6 +226,7 @@ def test_a_parent_that_failed_itself_still_waits_for_its_children(ledger: Connec
 
 
 def test_what_ended_long_ago_is_forgotten_with_its_timeline(ledger: Connection, merchant: UUID) -> None:
+    dispatch.forget(ledger, days=30)  # what other tests have left
     old, recent, waiting = put(merchant), put(merchant), put(merchant)
     for claimed in start(ledger, old, recent):
         finish(ledger, Ending(claimed.id, claimed.claims, "succeeded", "done"))

@@ -208,7 +208,7 @@ def feed(n: int) -> str:
     )
 
 
-@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
 def test_any_moment_is_told_as_it_was(drawn):
     merchant = make_merchant()

@@ -121,7 +121,7 @@ def test_killed_at_any_step():
     expected, result, errors, steps = _undisturbed()
     assert errors == [(5, "duplicate_variant"), (23, "row_too_long")]
     assert steps > 30
-    for fatal_step in some(12, range(1, steps + 1)):
+    for fatal_step in some(6, range(1, steps + 1)):
         merchant = make_merchant()
         run_feed(merchant, OLD)
         import_ = begin(merchant, NEW)
@@ -242,7 +242,7 @@ def test_postgres_crashes_under_a_running_attempt():
             _empty_staging(self.merchant_id)
 
     lost = 0
-    for fatal_step in some(9, range(4, steps - 1)):
+    for fatal_step in some(5, range(4, steps - 1)):
         merchant = make_merchant()
         run_feed(merchant, OLD)
         import_ = begin(merchant, NEW)

@@ -125,7 +125,7 @@ def reference(known: dict[str, Any], content: bytes) -> dict[str, Any]:
     return after
 
 
-@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(feeds, min_size=1, max_size=3))
 def test_any_feeds_come_to_what_they_say_and_once_more_changes_nothing(several):
     merchant = make_merchant()

@@ -35,7 +35,7 @@ def value(field: str, told: Any) -> Any:
     return Decimal(told) if field in MONEY and told is not None else told
 
 
-@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(5), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(feeds, max_size=2),
     feeds,

@@ -121,7 +121,7 @@ def test_killed_at_any_step():
     expected, result, errors, steps = _undisturbed()
     assert errors == [(5, "duplicate_variant"), (23, "row_too_long")]
     assert steps > 30
-    for fatal_step in some(6, range(1, steps + 1)):
+    for fatal_step in some(4, range(1, steps + 1)):
         merchant = make_merchant()
         run_feed(merchant, OLD)
         import_ = begin(merchant, NEW)
@@ -167,7 +167,7 @@ def _planned(merchant: UUID) -> tuple[Changeset, UUID]:
 
 @pytest.mark.parametrize("crashed", [False, True], ids=["worker", "worker and postgres"])
 def test_a_plan_cut_at_any_commit_comes_to_what_it_would_have_undisturbed(crashed):
-    stride = 1 if examples(1) > 1 else 3
+    stride = 1 if examples(1) > 1 else 4
     step = random.randrange(stride) + 1 - stride
     while True:
         step += stride
@@ -219,7 +219,7 @@ def _empty_staging(merchant: UUID) -> None:
 
 def test_postgres_crashes_between_attempts():
     expected, result, errors, steps = _undisturbed()
-    for fatal_step in some(4, range(4, steps)):
+    for fatal_step in some(3, range(4, steps)):
         merchant = make_merchant()
         run_feed(merchant, OLD)
         import_ = begin(merchant, NEW)
@@ -242,7 +242,7 @@ def test_postgres_crashes_under_a_running_attempt():
             _empty_staging(self.merchant_id)
 
     lost = 0
-    for fatal_step in some(5, range(4, steps - 1)):
+    for fatal_step in some(4, range(4, steps - 1)):
         merchant = make_merchant()
         run_feed(merchant, OLD)
         import_ = begin(merchant, NEW)

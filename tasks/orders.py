@@ -11,7 +11,6 @@ from services.orders.jobs import (
     ProcessOrderFulfillment,
     ReconcileOrders,
 )
-from services.orders.rounds import look_after
 from tasks import task
 
 
@@ -32,6 +31,8 @@ def bulk_fulfill_orders(_run: Run, job: FulfillOrders) -> dict[str, Any]:
 @task(FollowOrders)
 def follow_orders(run: Run, _job: FollowOrders) -> dict[str, Any]:
     """What is due, to jobs of their own; what was left lying, taken up."""
+    from services.orders.rounds import look_after  # brings routing along, which most jobs do not need
+
     return look_after(run)
 
 

@@ -33,7 +33,7 @@ def _import(merchant: UUID, content: bytes, source: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("format", "columns"), KINDS)
 @settings(
-    max_examples=examples(3), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=examples(2), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 @given(products=catalogues)
 @example(products=TRICKY)

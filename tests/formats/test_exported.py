@@ -90,7 +90,7 @@ def _variant(key: str, draft: Draft, product_names: list[str]) -> dict[str, Any]
 
 
 @pytest.mark.parametrize(("format", "columns"), TABLES)
-@settings(max_examples=examples(12), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
 @given(products=catalogues)
 @example(products=TRICKY)
 def test_any_products_come_back_as_they_were(format, columns, products):
@@ -100,14 +100,14 @@ def test_any_products_come_back_as_they_were(format, columns, products):
     assert said_by(items) == products
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(text=texts)
 def test_what_is_made_harmless_can_be_taken_back(text):
     assert not harmless(text).startswith(("=", "+", "-", "@", "\t", "\r"))
     assert restored(harmless(text)) == text
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(text=texts, other=texts)
 def test_woocommerces_escapes_can_be_taken_back(text, other):
     assert restored_lines(escaped_lines(f"{text}{other}")) == f"{text}{other}"

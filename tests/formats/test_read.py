@@ -243,7 +243,7 @@ def test_what_was_unpacked_is_let_go() -> None:
 samples = st.sampled_from([CSV, XML, JSON, SHEET, ODS, gzip.compress(XML), archive({"a.json": JSON})])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(samples, st.integers(0, 2**32), st.integers(1, 8))
 def test_damage_is_a_refusal_or_an_error_and_never_a_crash(sample: bytes, seed: int, times: int) -> None:
     chance = random.Random(seed)

@@ -277,7 +277,7 @@ def judged(way, shipping, rules):
     return several, first, cost, len(parcels), sum(days for _, _, days in way.values())
 
 
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(cases())
 def test_nothing_is_better_than_what_is_found(case):
     lines, offers, shipping, rules = case
@@ -314,7 +314,7 @@ def problems(draw):
     return demands, openings, Limits(draw(limit), draw(limit))
 
 
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(problems())
 def test_the_solver_finds_the_least_within_the_limits(problem):
     """Prices and costs have nothing to do with each other here, which no routing asks for."""

@@ -12,9 +12,7 @@ LOCK := pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url
 
 # Four processes on two cores (tests wait a lot), each with servers of its own; a file's tests stay together. Not
 # reordered by number of tests: the longest files have few, and would all come last.
-# Asserts are not rewritten: in each process that would take ten seconds of the first run. What a failed one compared is
-# seen with ARGS="--assert=rewrite -k its_name".
-SPREAD := -n 4 --dist loadfile --no-loadscope-reorder --assert=plain
+SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 
 # Compiled modules are kept, whatever the caller's environment says: without them each process takes three times as long
 # to start.

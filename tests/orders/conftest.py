@@ -2,6 +2,7 @@
 
 import pytest
 
+from services.core.settings import get_settings
 from services.suppliers import aliexpress, bigbuy
 from tests.suppliers.subjects import SUBJECTS
 from tests.suppliers.world import running
@@ -9,8 +10,12 @@ from tests.suppliers.world import running
 
 @pytest.fixture(scope="module")
 def sandbox():
+    settings = get_settings()
+    before = settings.sandbox_url
     with running() as world:
+        settings.sandbox_url = world.url
         yield world
+    settings.sandbox_url = before
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from sqlalchemy import text
 
 from services.core.db import transaction
 from services.core.ids import new_id
-from services.core.settings import get_settings
 from services.models import Connection, Offer, OfferLink, OfferVariant
 from services.orders import intents
 from services.orders.ask import ask
@@ -39,7 +38,6 @@ class Shop:
     """One merchant, and what they sell: `skus` of the catalogue, each filled by an offer."""
 
     def __init__(self, world: World, *, supplier: str = "bigbuy", things: int = 2, same_warehouse: bool = True) -> None:
-        get_settings().sandbox_url = world.url
         self.world = world
         self.supplier = supplier
         self.merchant = make_merchant()

@@ -113,7 +113,7 @@ def test_a_server_that_dies_takes_the_stack_along(home: Path) -> None:
     finally:
         code, said = end(stack, home)
     assert code == 1, said
-    assert "stopped, because Redis ended" in said
+    assert "stopped, because Redis ended" in said.splitlines()
     assert left_behind(home) == []
 
 

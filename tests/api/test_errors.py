@@ -106,8 +106,7 @@ def test_a_database_that_is_away_is_a_503(monkeypatch, merchant):
         port = listener.getsockname()[1]
     db.get_engine().dispose()
     db.get_engine.cache_clear()
-    monkeypatch.setenv("DATABASE_URL", f"postgresql://nobody:secret@127.0.0.1:{port}/nothing")
-    get_settings.cache_clear()
+    monkeypatch.setattr(get_settings(), "database_url", f"postgresql+psycopg://nobody:secret@127.0.0.1:{port}/nothing")
     try:
         with serving(probe_app()) as url, httpx.Client(base_url=url, headers=headers) as client:
             response = client.get("/api/v1/auth/me")
@@ -122,8 +121,6 @@ def test_a_database_that_is_away_is_a_503(monkeypatch, merchant):
             assert client.get("/metrics").status_code == 503
     finally:
         db.get_engine.cache_clear()
-        monkeypatch.undo()
-        get_settings.cache_clear()
 
 
 def test_more_requests_than_connections_wait_and_are_served(probe_url, merchant):

@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from services.core import db
-from services.core.settings import get_settings
+from services.core.settings import Settings, get_settings
 from services.jobs import Job, enqueue, enqueue_many
 from tests.conftest import migrate, scratch_database
 
@@ -120,8 +120,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             LEASE_SECONDS="3", HEARTBEAT_SECONDS="0.3", RING_AGAIN_SECONDS="2", DRAIN_SECONDS="3",
             WORKER_NAME="test", PYTHONWARNINGS="ignore",
         )  # fmt: skip
-        _forget_caches()
-        cleanup.callback(_forget_caches)
+        _read_environment_again()
+        cleanup.callback(_read_environment_again)
         cleanup.callback(lambda: (os.environ.clear(), os.environ.update(before)))
         with db.get_engine().begin() as connection:
             prepare(connection)
@@ -146,8 +146,10 @@ def _end_all(stack: Stack) -> None:
         subprocess.run(["pkill", "-9", "-g", str(process.pid)], check=False)
 
 
-def _forget_caches() -> None:
+def _read_environment_again() -> None:
+    """The settings stay the one object that the applications of other tests hold."""
     if db.get_engine.cache_info().currsize:
         db.get_engine().dispose()
     db.get_engine.cache_clear()
-    get_settings.cache_clear()
+    for name, value in Settings():  # type: ignore[call-arg]  # from the environment
+        setattr(get_settings(), name, value)

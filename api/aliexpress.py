@@ -21,8 +21,8 @@ from services.core.paging import Page
 from services.core.settings import Settings
 from services.merchants.members import require_writer
 from services.models import Connection
-from services.sourcing import connections, credentials, oauth
-from services.sourcing.oauth import Asked, ConsentRefused, Returned, Wanted
+from services.sourcing.accounts import connections, credentials, oauth
+from services.sourcing.accounts.oauth import Asked, ConsentRefused, Returned, Wanted
 from services.suppliers.aliexpress import NAME
 
 router = APIRouter(prefix="/aliexpress", tags=["aliexpress"])

@@ -13,13 +13,13 @@ from starlette.responses import Response
 from api.deps import CallerDep, EarlyCallerDep, IdempotencyKey, SessionDep
 from api.order_shapes import OrderDetailOut, ParcelOut, Read, ReturnOut, State, SupplierOrderOut
 from services.core.db import transaction
-from services.orders.ask import ask, ask_many
+from services.orders.following.push import MAX_BYTES, take_push
+from services.orders.following.reconcile import ask_reconcile
+from services.orders.following.returns import Back, ask_return, move_return
+from services.orders.incoming.queries import Story, get_story
 from services.orders.jobs import ReconcileOrders
-from services.orders.push import MAX_BYTES, take_push
-from services.orders.queries import Story, get_story
-from services.orders.reconcile import ask_reconcile
-from services.orders.resolve import resolve, seen_there
-from services.orders.returns import Back, ask_return, move_return
+from services.orders.placing.ask import ask, ask_many
+from services.orders.placing.resolve import resolve, seen_there
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 push_router = APIRouter(prefix="/push", tags=["orders"])

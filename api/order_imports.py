@@ -17,9 +17,9 @@ from services.core.errors import Invalid
 from services.core.paging import ListOut
 from services.imports.receive import Stored, known_currency, unless_taken
 from services.imports.row_errors import kept_errors
-from services.orders import files
-from services.orders.files import Importing, mapping_of, start_order_import, status_url, store_orders
-from services.orders.places import countries
+from services.orders.addresses.places import countries
+from services.orders.files import intake
+from services.orders.files.intake import Importing, mapping_of, start_order_import, status_url, store_orders
 
 router = APIRouter(prefix="/orders/imports", tags=["orders"])
 upload_router = APIRouter(prefix="/orders", tags=["orders"])
@@ -176,7 +176,7 @@ def list_imports(
     session: SessionDep, caller: CallerDep, page: PageDep, channel: Annotated[str | None, Query(max_length=100)] = None
 ) -> ListOut[OrderImportOut]:
     """The merchant's files of orders, newest first."""
-    found = files.list_order_imports(session, page, merchant_id=caller.merchant_id, channel=channel)
+    found = intake.list_order_imports(session, page, merchant_id=caller.merchant_id, channel=channel)
     shown = found.map(OrderImportOut.of)
     return ListOut[OrderImportOut](data=shown.data, has_more=shown.has_more, next=shown.next)
 
@@ -184,7 +184,7 @@ def list_imports(
 @router.get("/{order_import_id}")
 def get_import(order_import_id: UUID, session: SessionDep) -> OrderImportDetailOut:
     """One of them, with the first of its errors."""
-    found = files.get_order_import(session, order_import_id)
+    found = intake.get_order_import(session, order_import_id)
     errors = kept_errors(session, found.of, limit=FIRST_ERRORS)
     return OrderImportDetailOut.of(found, first_errors=shown_errors(errors))
 
@@ -201,6 +201,6 @@ def get_errors(
 ) -> Response:
     """Every row error that was kept (10,000 at most): a CSV to download, or JSON."""
     with transaction(merchant_id=caller.merchant_id) as session:
-        errors = kept_errors(session, files.get_order_import(session, order_import_id).of)
+        errors = kept_errors(session, intake.get_order_import(session, order_import_id).of)
         session.expunge_all()
     return errors_answer(errors, as_json=format_ == "json", name=f"orders-{order_import_id}-errors.csv")

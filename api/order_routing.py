@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.deps import SessionDep
 from api.money import Money
 from services.models import OrderLine
-from services.orders.filling import Line, Offered, Reason
-from services.orders.preview import Preview, preview
-from services.orders.routing import Parcel
+from services.orders.routing.filling import Line, Offered, Reason
+from services.orders.routing.preview import Preview, preview
+from services.orders.routing.route import Parcel
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 

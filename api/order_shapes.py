@@ -11,11 +11,11 @@ from api.money import Money
 from services.core.errors import Invalid
 from services.formats.numbers import currency_code
 from services.models import AttentionItem, Intent, Order, OrderLine
-from services.orders.addresses import split_name
-from services.orders.places import countries
-from services.orders.queries import Listed, Returned, Sent, Story
-from services.orders.receive import Receipt
-from services.orders.said import CUSTOMER_FIELDS, SaidLine, SaidOrder
+from services.orders.addresses.check import split_name
+from services.orders.addresses.places import countries
+from services.orders.incoming.queries import Listed, Returned, Sent, Story
+from services.orders.incoming.receive import Receipt
+from services.orders.incoming.said import CUSTOMER_FIELDS, SaidLine, SaidOrder
 
 MOST_ORDERS = 200  # in one request
 MOST_LINES = 500

@@ -29,10 +29,11 @@ from api.order_shapes import (
 from services.core.errors import Invalid
 from services.core.paging import ListOut
 from services.formats.numbers import currency_code
-from services.orders import attention, lines, policy, queries
-from services.orders.cancel import cancel_order
-from services.orders.queries import OrderFilter
-from services.orders.receive import Receipt, receive
+from services.orders import attention, policy
+from services.orders.incoming import lines, queries
+from services.orders.incoming.cancel import cancel_order
+from services.orders.incoming.queries import OrderFilter
+from services.orders.incoming.receive import Receipt, receive
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 

@@ -10,8 +10,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from api.deps import CallerDep, SessionDep
 from services.core.paging import MAX_LIMIT, ListOut
 from services.models import OfferLink
-from services.sourcing import links
-from services.sourcing.links import Listed, OfferFilter
+from services.sourcing.offers import links
+from services.sourcing.offers.links import Listed, OfferFilter
 
 router = APIRouter(prefix="/suppliers", tags=["suppliers"])
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from services.sourcing.breaker import Health
-from services.sourcing.runs import Remembered
-from services.sourcing.status import Status
+from services.sourcing.quotas.breaker import Health
+from services.sourcing.syncs.runs import Remembered
+from services.sourcing.syncs.status import Status
 
 State = Literal["active", "reconnect_needed", "disconnected"]
 

@@ -17,11 +17,11 @@ from api.supplier_status import State, StatusOut
 from services.core.db import transaction
 from services.core.paging import ListOut
 from services.models import Connection
-from services.sourcing import connections, credentials, reach, trials
-from services.sourcing.available import Available, available
-from services.sourcing.rules import Rules, rules_of
-from services.sourcing.status import status_of
-from services.sourcing.trials import Tested, Trial
+from services.sourcing.accounts import connections, credentials, reach, trials
+from services.sourcing.accounts.available import Available, available
+from services.sourcing.accounts.rules import Rules, rules_of
+from services.sourcing.accounts.trials import Tested, Trial
+from services.sourcing.syncs.status import status_of
 
 router = APIRouter(prefix="/suppliers", tags=["suppliers"])
 

@@ -21,9 +21,9 @@ from api.schedules import (
 )
 from api.supplier_status import LastRunOut
 from services.core.paging import ListOut
-from services.sourcing import asking, runs
 from services.sourcing.jobs import MOST_NAMED
-from services.sourcing.runs import Remembered
+from services.sourcing.syncs import asking, runs
+from services.sourcing.syncs.runs import Remembered
 
 router = APIRouter(prefix="/sync", tags=["sync"])
 of_supplier = APIRouter(prefix="/suppliers", tags=["suppliers"])

@@ -13,9 +13,9 @@ from services.catalog import edits
 from services.core import db
 from services.core.ids import new_id
 from services.models import Connection, Offer, OfferLink, OfferVariant, Variant
-from services.orders.receive import receive
-from services.orders.said import SaidLine, SaidOrder
-from services.sourcing.credentials import write
+from services.orders.incoming.receive import receive
+from services.orders.incoming.said import SaidLine, SaidOrder
+from services.sourcing.accounts.credentials import write
 
 PURSE = "999999999"
 STOCK = 10_000_000

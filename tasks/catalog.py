@@ -10,7 +10,7 @@ from tasks import task
 @task(ApplyChangeset)
 def apply_changeset(run: Run, job: ApplyChangeset) -> None:
     """A plan that somebody has approved, into the catalogue."""
-    from services.sourcing.sync import apply_any  # brings the suppliers along, which other plans do not need
+    from services.sourcing.syncs.sync import apply_any  # brings the suppliers along, which other plans do not need
 
     apply_any(run, changeset_id=job.changeset_id)
 

@@ -8,6 +8,8 @@ from tasks import task
 @task(RenewTokens)
 def renew_supplier_tokens(run: Run, job: RenewTokens) -> Outcome | None:
     """Access to an account, before it expires."""
-    from services.sourcing.renewal import run_renewal  # brings the suppliers along, which most jobs do not need
+    from services.sourcing.accounts.renewal import (
+        run_renewal,  # brings the suppliers along, which most jobs do not need
+    )
 
     return run_renewal(run, job)

@@ -3,8 +3,8 @@
 from services.imports.jobs import ImportCsvProducts, ImportXmlFeed
 from services.imports.work import run_import
 from services.jobs import Outcome, Run
-from services.orders.file_jobs import ImportOrders
-from services.orders.file_work import run_order_import
+from services.orders.files.jobs import ImportOrders
+from services.orders.files.work import run_order_import
 from tasks import task
 
 

@@ -17,7 +17,7 @@ from tasks import task
 @task(ProcessOrderFulfillment)
 def process_order_fulfillment(run: Run, job: ProcessOrderFulfillment) -> Outcome | None:
     """An order, to every supplier it needs."""
-    from services.orders.fulfil import fulfil  # brings an HTTP client along, which most jobs do not need
+    from services.orders.placing.fulfil import fulfil  # brings an HTTP client along, which most jobs do not need
 
     return fulfil(run, order_id=job.order_id)
 
@@ -31,7 +31,7 @@ def bulk_fulfill_orders(_run: Run, job: FulfillOrders) -> dict[str, Any]:
 @task(FollowOrders)
 def follow_orders(run: Run, _job: FollowOrders) -> dict[str, Any]:
     """What is due, to jobs of their own; what was left lying, taken up."""
-    from services.orders.rounds import look_after  # brings routing along, which most jobs do not need
+    from services.orders.following.rounds import look_after  # brings routing along, which most jobs do not need
 
     return look_after(run)
 
@@ -39,7 +39,7 @@ def follow_orders(run: Run, _job: FollowOrders) -> dict[str, Any]:
 @task(FollowConnection)
 def follow_supplier_orders(run: Run, job: FollowConnection) -> dict[str, Any]:
     """A supplier's orders that are due."""
-    from services.orders.tracking import follow_connection
+    from services.orders.following.tracking import follow_connection
 
     return follow_connection(run, connection_id=job.connection_id)
 
@@ -47,7 +47,7 @@ def follow_supplier_orders(run: Run, job: FollowConnection) -> dict[str, Any]:
 @task(CheckSupplierOrder)
 def check_supplier_order(run: Run, job: CheckSupplierOrder) -> None:
     """One order that its supplier says has moved."""
-    from services.orders.tracking import check_one
+    from services.orders.following.tracking import check_one
 
     check_one(run, connection_id=job.connection_id, supplier_order_id=job.supplier_order_id)
 
@@ -55,6 +55,6 @@ def check_supplier_order(run: Run, job: CheckSupplierOrder) -> None:
 @task(ReconcileOrders)
 def reconcile_orders(run: Run, job: ReconcileOrders) -> dict[str, Any]:
     """A period of ours beside the suppliers'."""
-    from services.orders.reconcile import reconcile
+    from services.orders.following.reconcile import reconcile
 
     return reconcile(run, job)

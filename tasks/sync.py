@@ -8,7 +8,7 @@ from tasks import task
 @task(SyncSupplierProducts)
 def sync_supplier_products(run: Run, job: SyncSupplierProducts) -> Outcome | None:
     """Everything a supplier offers, and the plan that follows from it."""
-    from services.sourcing.sync import sync_products  # brings the suppliers along, which most jobs do not need
+    from services.sourcing.syncs.sync import sync_products  # brings the suppliers along, which most jobs do not need
 
     return sync_products(run, job)
 
@@ -16,7 +16,7 @@ def sync_supplier_products(run: Run, job: SyncSupplierProducts) -> Outcome | Non
 @task(SyncSupplierStock)
 def sync_supplier_stock(run: Run, job: SyncSupplierStock) -> Outcome | None:
     """A supplier's stock and prices, and the plan that follows from them."""
-    from services.sourcing.sync import sync_stock
+    from services.sourcing.syncs.sync import sync_stock
 
     return sync_stock(run, job)
 
@@ -24,6 +24,6 @@ def sync_supplier_stock(run: Run, job: SyncSupplierStock) -> Outcome | None:
 @task(KeepSupplierFresh)
 def keep_supplier_fresh(run: Run, job: KeepSupplierFresh) -> None:
     """A connection's next sync, when its turn is near."""
-    from services.sourcing.planner import keep_fresh
+    from services.sourcing.syncs.planner import keep_fresh
 
     keep_fresh(run, job)

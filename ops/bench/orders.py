@@ -42,7 +42,7 @@ def measure(lab: Lab, table: Table, *, orders: int) -> None:
 def _rate(lab: Lab, world: httpx.Client, orders: int) -> float:
     """Orders per second, fulfilled in bulk by every shop at once."""
     from services.core import db
-    from services.orders.ask import ask_many
+    from services.orders.placing.ask import ask_many
 
     shops = open_shops(world, bigbuy=SHOPS, aliexpress=0)
     take_orders(shops, orders, random.Random(1), most_lines=1)

@@ -66,8 +66,8 @@ def measure(lab: Lab, table: Table, merchant_id: UUID) -> None:
 
 
 def _alone() -> list[float]:
-    from services.orders.filling import Line, Offered, Rules, Tier
-    from services.orders.routing import Shipping, route
+    from services.orders.routing.filling import Line, Offered, Rules, Tier
+    from services.orders.routing.route import Shipping, route
 
     chance = random.Random(1)
     suppliers = [UUID(int=number) for number in range(1, SUPPLIERS + 1)]
@@ -94,9 +94,9 @@ def _stock(lab: Lab, merchant_id: UUID) -> list[UUID]:
     from sqlalchemy import text
 
     from services.core.db import transaction
+    from services.orders.incoming.receive import receive
+    from services.orders.incoming.said import SaidLine, SaidOrder
     from services.orders.policy import set_policy
-    from services.orders.receive import receive
-    from services.orders.said import SaidLine, SaidOrder
 
     sizes = {"suppliers": SUPPLIERS, "variants": VARIANTS, "warehouses": WAREHOUSES}
     for statement in (_CONNECTIONS, _VARIANTS, _OFFERS, _OFFER_VARIANTS, _LINKS):
@@ -130,7 +130,7 @@ def _stock(lab: Lab, merchant_id: UUID) -> list[UUID]:
 def _route(merchant_id: UUID, order_ids: list[UUID]) -> tuple[list[float], int]:
     """Seconds that each took, and how many were proven."""
     from services.core.db import transaction
-    from services.orders.preview import preview
+    from services.orders.routing.preview import preview
 
     took, proven = [], 0
     for order_id in order_ids:

@@ -115,8 +115,8 @@ def connect(merchant_id: UUID, *, key: str = KEY) -> UUID:
     from services.catalog.guards import Thresholds
     from services.core import db
     from services.imports.origin import source_named
-    from services.sourcing.connections import connect as keep
-    from services.sourcing.trials import new_trial, try_out
+    from services.sourcing.accounts.connections import connect as keep
+    from services.sourcing.accounts.trials import new_trial, try_out
 
     given = {"language": "en", "country": "ES", "currency": "EUR"}
     tested = try_out(new_trial(merchant_id, "bigbuy", {"api_key": key}, sandbox=True, **given))

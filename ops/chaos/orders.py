@@ -108,7 +108,7 @@ def _ask_for_all(shops: list[Any], seed: int) -> None:
     """Have every order fulfilled: in lots, one in ten of them twice, again when the answer was lost."""
     from services.core import db
     from services.core.errors import ShopOptiError
-    from services.orders.ask import ask_many
+    from services.orders.placing.ask import ask_many
 
     dice = random.Random(seed)
     lots: list[tuple[UUID, list[UUID]]] = []

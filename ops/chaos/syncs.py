@@ -133,8 +133,8 @@ def _connect(sandbox: Sandbox, merchant_id: UUID) -> UUID:
     from services.catalog.guards import Thresholds
     from services.core import db
     from services.imports.origin import source_named
-    from services.sourcing.connections import connect
-    from services.sourcing.trials import new_trial, try_out
+    from services.sourcing.accounts.connections import connect
+    from services.sourcing.accounts.trials import new_trial, try_out
 
     key = f"chaos-{merchant_id}"
     sandbox.http.put(f"/control/bigbuy/keys/{key}", json={}).raise_for_status()
@@ -153,7 +153,7 @@ def _ask(merchant_id: UUID, connection_id: UUID, kind: str) -> None:
 
     from services.core import db
     from services.core.errors import Unavailable
-    from services.sourcing.asking import SyncAlreadyActive, ask
+    from services.sourcing.syncs.asking import SyncAlreadyActive, ask
 
     while True:
         try:

@@ -100,9 +100,9 @@ class Quota(Base):
     __tablename__ = "quotas"
     __table_args__ = (PrimaryKeyConstraint("credential", "endpoint"),)
 
-    credential: Mapped[str]  # services.sourcing.meter.credential_of
+    credential: Mapped[str]  # services.sourcing.quotas.meter.credential_of
     endpoint: Mapped[str]
-    state: Mapped[dict[str, Any]]  # services.sourcing.windows.Window
+    state: Mapped[dict[str, Any]]  # services.sourcing.quotas.windows.Window
     touched_at: Mapped[CreatedAt]
 
 

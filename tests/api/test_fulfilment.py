@@ -42,7 +42,7 @@ def test_fulfil_twice_with_the_same_or_another_key_is_one_supplier_order(shop, c
     ],
 )
 def test_what_cannot_be_sent_is_refused_with_the_reason_and_nothing_is_sent(shop, client, said, status, code):
-    from services.orders.said import SaidLine
+    from services.orders.incoming.said import SaidLine
 
     if said.get("lines"):
         said = {"lines": (SaidLine(1, sku="nobody-has-this"),)}

@@ -24,9 +24,9 @@ from services.exports.ask import start_export
 from services.imports.origin import source_named
 from services.models import AttentionItem, Connection, OrderLine, Product, Return, Schedule
 from services.orders import intents
-from services.orders.files import start_order_import
-from services.orders.receive import receive
-from services.sourcing.credentials import write
+from services.orders.files.intake import start_order_import
+from services.orders.incoming.receive import receive
+from services.sourcing.accounts.credentials import write
 from tests.catalog.editing import make, take_back
 from tests.conftest import headers_for, make_merchant
 from tests.imports.importing import begin, run_feed

@@ -14,7 +14,7 @@ from services.core.settings import get_settings
 from services.imports.origin import address_of
 from services.imports.sources import create_source
 from services.models import Connection, Source
-from services.sourcing.credentials import CredentialsUnreadable, read, write
+from services.sourcing.accounts.credentials import CredentialsUnreadable, read, write
 from tests.jobs.conftest import owner
 
 URL = "https://feeds.example/f.csv?key=abc"

@@ -10,9 +10,9 @@ from sqlalchemy import text
 from services.core.db import transaction
 from services.core.ids import new_id
 from services.models import Connection, Intent, IntentLine
-from services.orders.receive import Receipt, receive
-from services.orders.said import SaidLine, SaidOrder
-from services.sourcing.credentials import write
+from services.orders.incoming.receive import Receipt, receive
+from services.orders.incoming.said import SaidLine, SaidOrder
+from services.sourcing.accounts.credentials import write
 from tests.catalog.editing import make, variant_ids
 
 _numbers = itertools.count(1)

@@ -10,12 +10,12 @@ from services.core.db import transaction
 from services.core.ids import new_id
 from services.models import Connection, Offer, OfferLink, OfferVariant
 from services.orders import intents
-from services.orders.ask import ask
+from services.orders.incoming.receive import receive
+from services.orders.incoming.said import SaidLine, SaidOrder
 from services.orders.intents import Standing
+from services.orders.placing.ask import ask
 from services.orders.policy import set_policy
-from services.orders.receive import receive
-from services.orders.said import SaidLine, SaidOrder
-from services.sourcing.credentials import write
+from services.sourcing.accounts.credentials import write
 from tests import inline
 from tests.catalog.editing import make, variant_ids
 from tests.conftest import make_merchant

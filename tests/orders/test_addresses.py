@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.orders.addresses import fit, split_name
-from services.orders.letters import transcribed
-from services.orders.places import POSTCODES, countries, country_named, postcode_of
+from services.orders.addresses.check import fit, split_name
+from services.orders.addresses.letters import transcribed
+from services.orders.addresses.places import POSTCODES, countries, country_named, postcode_of
 from services.suppliers.base import AddressRules
 from services.suppliers.registry import adapters
 from tests.examples import examples

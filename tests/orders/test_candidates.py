@@ -11,10 +11,10 @@ from services.core.clock import now
 from services.core.db import get_engine, transaction
 from services.core.ids import new_id
 from services.models import Connection, Offer, OfferLink, OfferVariant, Order
-from services.orders.candidates import _OFFERED as OFFERED
-from services.orders.candidates import LEARNED_FROM, known
+from services.orders.incoming.said import SaidLine
 from services.orders.policy import set_policy
-from services.orders.said import SaidLine
+from services.orders.routing.candidates import _OFFERED as OFFERED
+from services.orders.routing.candidates import LEARNED_FROM, known
 from tests.conftest import headers_for, make_merchant
 from tests.orders.coming import ADDRESS, an_account, line_ids, move, rows, said_order, stocked, take
 

@@ -10,8 +10,8 @@ from openpyxl import Workbook
 from sqlalchemy import text
 
 from services.core.db import transaction
-from services.orders import file_work
-from services.orders.columns import moment
+from services.orders.files import work
+from services.orders.files.columns import moment
 from tests import inline
 from tests.conftest import headers_for
 from tests.orders.coming import line_ids, meant, rows, state, stocked, waiting
@@ -250,11 +250,11 @@ def many(orders):
 
 
 def test_cut_anywhere_it_comes_to_the_same_end(client, merchant, monkeypatch):
-    monkeypatch.setattr(file_work, "STAGED_AT_ONCE", 7)
-    monkeypatch.setattr(file_work, "ORDERS_AT_ONCE", 3)
+    monkeypatch.setattr(work, "STAGED_AT_ONCE", 7)
+    monkeypatch.setattr(work, "ORDERS_AT_ONCE", 3)
     started = send(client, many(20)).json()
     job, attempts = started["job_id"], 0
-    real, real_copy = file_work._store_next, file_work._copy
+    real, real_copy = work._store_next, work._copy
     copied = []
 
     def cut_copying(*asked):
@@ -263,7 +263,7 @@ def test_cut_anywhere_it_comes_to_the_same_end(client, merchant, monkeypatch):
         if len(copied) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(file_work, "_copy", cut_copying)
+    monkeypatch.setattr(work, "_copy", cut_copying)
 
     def cut(run, order_import_id):
         nonlocal attempts
@@ -276,7 +276,7 @@ def test_cut_anywhere_it_comes_to_the_same_end(client, merchant, monkeypatch):
             raise KeyboardInterrupt  # the process dies: nobody says how the attempt ended
         return going
 
-    monkeypatch.setattr(file_work, "_store_next", cut)
+    monkeypatch.setattr(work, "_store_next", cut)
     for left in (None, None, "scheduled", None, "succeeded"):
         if left is None:
             with pytest.raises(KeyboardInterrupt):
@@ -294,7 +294,7 @@ def test_cut_anywhere_it_comes_to_the_same_end(client, merchant, monkeypatch):
 
 
 def test_an_order_of_too_many_lines_is_a_mistake_in_the_column_of_ids(client, merchant, monkeypatch):
-    monkeypatch.setattr(file_work, "MOST_LINES", 3)
+    monkeypatch.setattr(work, "MOST_LINES", 3)
     told = bring(client, "Order ID,SKU,Quantity\n" + "1,A,1\n" * 4 + "2,A,1\n")
     assert (told["orders"]["created"], told["orders"]["refused"]) == (1, 1)
     assert told["error_codes"] == {"order_too_long": 1}

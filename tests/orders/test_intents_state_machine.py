@@ -7,7 +7,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from services.core.db import transaction
 from services.core.errors import ShopOptiError
-from services.orders.cancel import cancel_order
+from services.orders.incoming.cancel import cancel_order
 from tests import inline
 from tests.examples import examples
 from tests.orders.selling import Shop

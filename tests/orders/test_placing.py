@@ -3,9 +3,9 @@
 import pytest
 
 from services.core.db import transaction
-from services.orders.changes import OrderAlreadySent
-from services.orders.resolve import resolve, seen_there
-from services.sourcing.connections import disconnect
+from services.orders.incoming.changes import OrderAlreadySent
+from services.orders.placing.resolve import resolve, seen_there
+from services.sourcing.accounts.connections import disconnect
 from tests import inline
 from tests.orders.selling import Shop, connect, goods_of, offer, stock_up
 from tests.suppliers.subjects import SUBJECTS

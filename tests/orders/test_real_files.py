@@ -10,7 +10,7 @@ import pytest
 
 from services.core.db import transaction
 from services.imports.receive import FeedNotUsable
-from services.orders.files import mapping_of, start_order_import, store_orders
+from services.orders.files.intake import mapping_of, start_order_import, store_orders
 from tests import inline
 from tests.orders.coming import rows
 

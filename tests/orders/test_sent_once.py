@@ -10,7 +10,7 @@ import pytest
 
 from services.jobs.ledger import Claim
 from services.jobs.run import Run
-from services.orders import placing
+from services.orders.placing import send
 from tests import inline
 from tests.examples import examples
 from tests.orders.selling import Shop
@@ -63,15 +63,15 @@ class Watched(Run):
 @pytest.fixture
 def steps(monkeypatch):
     counted = Steps()
-    monkeypatch.setattr(placing, "transaction", counted.around(placing.transaction))
-    asked = placing._InTime.take
+    monkeypatch.setattr(send, "transaction", counted.around(send.transaction))
+    asked = send._InTime.take
 
     def take(meter, endpoints):
         counted.step()
         asked(meter, endpoints)
         counted.step()
 
-    monkeypatch.setattr(placing._InTime, "take", take)
+    monkeypatch.setattr(send._InTime, "take", take)
     return counted
 
 

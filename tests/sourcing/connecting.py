@@ -5,8 +5,8 @@ from uuid import UUID, uuid4
 
 from services.core.db import transaction
 from services.models import Connection
-from services.sourcing.connections import connect
-from services.sourcing.trials import Tested, new_trial, try_out
+from services.sourcing.accounts.connections import connect
+from services.sourcing.accounts.trials import Tested, new_trial, try_out
 from tests.suppliers.world import World
 
 ALIEXPRESS = {"app_key": "12345678", "app_secret": "helloworld", "access_token": "test-token"}  # docs/sandbox.md

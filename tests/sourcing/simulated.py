@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from math import ceil, floor
 from typing import TypeVar
 
-from services.sourcing.meter import SharedMeter
-from services.sourcing.stores import fresh
-from services.sourcing.windows import Window
+from services.sourcing.quotas.meter import SharedMeter
+from services.sourcing.quotas.stores import fresh
+from services.sourcing.quotas.windows import Window
 from services.suppliers.base import Quota
 from services.suppliers.errors import WaitUntil
 

@@ -15,9 +15,9 @@ from services.core.db import transaction
 from services.core.ids import new_id
 from services.jobs import Job, Run, enqueue
 from services.models import Connection
-from services.sourcing import breaker
+from services.sourcing.accounts.reach import get_connection
 from services.sourcing.jobs import SyncSupplierProducts
-from services.sourcing.reach import get_connection
+from services.sourcing.quotas import breaker
 from services.suppliers.errors import (
     FatalForConnection,
     FatalForItem,

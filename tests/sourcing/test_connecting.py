@@ -18,12 +18,12 @@ from services.models import (
     Connection,
     Source,
 )
-from services.sourcing.connections import (
+from services.sourcing.accounts.connections import (
     AlreadyConnected,
     connect,
 )
-from services.sourcing.credentials import CredentialsUnreadable
-from services.sourcing.reach import SandboxNotHere, reach
+from services.sourcing.accounts.credentials import CredentialsUnreadable
+from services.sourcing.accounts.reach import SandboxNotHere, reach
 from tests.conftest import headers_for
 from tests.sourcing.connecting import ALIEXPRESS, secrets_of, told, tried
 

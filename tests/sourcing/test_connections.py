@@ -22,17 +22,17 @@ from services.models import (
     SyncRun,
     Variant,
 )
-from services.sourcing.breaker import DOWN
-from services.sourcing.connections import (
+from services.sourcing.accounts.connections import (
     AnotherAccount,
     CredentialsChanged,
     connect,
     disconnect,
     replace_credentials,
 )
+from services.sourcing.accounts.reach import ConnectionDisconnected, ReconnectFirst, reach, reconnect_needed
+from services.sourcing.accounts.trials import trial_of, try_out
 from services.sourcing.jobs import SyncSupplierProducts
-from services.sourcing.reach import ConnectionDisconnected, ReconnectFirst, reach, reconnect_needed
-from services.sourcing.trials import trial_of, try_out
+from services.sourcing.quotas.breaker import DOWN
 from tests.imports.importing import run_feed
 from tests.inline import work
 from tests.sourcing.connecting import ALIEXPRESS, secrets_of, told, tried

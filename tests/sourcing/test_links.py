@@ -11,8 +11,10 @@ from services.catalog.edits import VariantNotFound
 from services.core.db import transaction
 from services.core.ids import new_id
 from services.models import Connection, Offer, OfferVariant, Product, Variant
-from services.sourcing.choice import BEST, all_rules
-from services.sourcing.links import (
+from services.sourcing.accounts.reach import ConnectionNotFound
+from services.sourcing.accounts.rules import Rules, kept
+from services.sourcing.offers.choice import BEST, all_rules
+from services.sourcing.offers.links import (
     LinkIsOwn,
     OfferFilter,
     OfferNotFound,
@@ -21,8 +23,6 @@ from services.sourcing.links import (
     link_made,
     list_offers,
 )
-from services.sourcing.reach import ConnectionNotFound
-from services.sourcing.rules import Rules, kept
 from tests.sourcing.syncing import links_of
 
 

@@ -14,8 +14,8 @@ from sqlalchemy import text
 from ops.embedded import start_redis
 from services.core import db
 from services.core.clock import now
-from services.sourcing.meter import SharedMeter, credential_of, meter_for
-from services.sourcing.stores import PostgresWindows, RedisWindows, postgres_windows
+from services.sourcing.quotas.meter import SharedMeter, credential_of, meter_for
+from services.sourcing.quotas.stores import PostgresWindows, RedisWindows, postgres_windows
 from services.suppliers import aliexpress, bigbuy, feed
 from services.suppliers.base import Connection, Quota
 from services.suppliers.errors import WaitUntil

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from services.core.db import transaction
 from services.imports.sources import create_source
 from services.models import Connection
-from services.sourcing import credentials
-from services.sourcing.reach import reach
+from services.sourcing.accounts import credentials
+from services.sourcing.accounts.reach import reach
 from tests.conftest import headers_for, make_merchant
 
 PATH = "/api/v1/aliexpress"

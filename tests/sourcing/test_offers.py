@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from services.core.db import transaction
 from services.core.ids import new_id
 from services.models import Connection, Offer, OfferVariant, SyncRun
-from services.sourcing import offers
+from services.sourcing.offers import store
 from services.suppliers.base import Money, PriceLevel, Problem, StockLevel, StockTier
 from services.suppliers.base import Offer as Said
 from services.suppliers.base import OfferVariant as SaidVariant
@@ -40,7 +40,7 @@ def run(merchant, connection):
         with transaction(merchant_id=merchant) as session:
             session.add(sync)
             session.flush()
-            offers.forget_seen(session, sync)
+            store.forget_seen(session, sync)
         return sync
 
     return begin
@@ -54,13 +54,13 @@ def offer(id_, *variants, **said):
     return Said(id=id_, title=f"Title {id_}", variants=variants or (variant(f"v{id_}", stock=3),), **said)
 
 
-def store(sync, items, problems=(), *, close=False, accept=False):
+def keep(sync, items, problems=(), *, close=False, accept=False):
     with transaction(merchant_id=sync.merchant_id) as session:
         row = session.get_one(SyncRun, sync.id)
-        offers.store_offers(session, row, items)
-        offers.store_problems(session, row, problems, of_offers=True)
+        store.store_offers(session, row, items)
+        store.store_problems(session, row, problems, of_offers=True)
         if close:
-            offers.sweep(session, row, accept=accept)
+            store.sweep(session, row, accept=accept)
         session.flush()
         return dict(row.counts)
 
@@ -81,12 +81,12 @@ def places(merchant):
 
 def test_what_is_said_again_is_not_written_again(merchant, run):
     items = [offer(str(n)) for n in range(30)]
-    counts = store(run(), items, close=True)
+    counts = keep(run(), items, close=True)
     assert (counts["offers_new"], counts["variants_new"], counts["seen"]) == (30, 30, 30)
     before = places(merchant)
     again = run()
     assert {"offers_new", "offers_changed", "variants_changed", "offers_gone"}.isdisjoint(
-        store(again, [*items, items[0]], close=True)
+        keep(again, [*items, items[0]], close=True)
     )
     assert places(merchant) == before
     assert {id_ for _, id_, *_ in places(merchant) - before} == set()
@@ -94,9 +94,9 @@ def test_what_is_said_again_is_not_written_again(merchant, run):
 
 def test_only_what_differs_is_written_and_ages_are_its_own(merchant, run):
     tiers = (StockTier(3, 1, 2, "1"),)
-    store(run(), [offer("1", variant("a", stock=3), variant("b", stock=4, tiers=tiers)), offer("2")])
+    keep(run(), [offer("1", variant("a", stock=3), variant("b", stock=4, tiers=tiers)), offer("2")])
     before = rows(merchant)
-    counts = store(run(), [offer("1", variant("a", stock=9), variant("b", stock=4, tiers=tiers)), offer("2")])
+    counts = keep(run(), [offer("1", variant("a", stock=9), variant("b", stock=4, tiers=tiers)), offer("2")])
     after = rows(merchant)
     assert counts["variants_changed"] == 1
     assert after["a"].stock == 9
@@ -107,18 +107,18 @@ def test_only_what_differs_is_written_and_ages_are_its_own(merchant, run):
 
 
 def test_what_was_not_said_is_not_zero(merchant, run):
-    store(run(), [offer("1", variant("a", cost=None, stock=None))])
+    keep(run(), [offer("1", variant("a", cost=None, stock=None))])
     found = rows(merchant)["a"]
     assert (found.cost, found.stock, found.stock_at, found.price_at) == (None, None, None, None)
 
 
 def test_gone_is_what_a_complete_run_did_not_see(merchant, run):
-    store(run(), [offer("1", variant("a"), variant("b")), offer("2"), offer("3")], close=True)
-    counts = store(run(), [offer("1", variant("a")), offer("3")], close=True)
+    keep(run(), [offer("1", variant("a"), variant("b")), offer("2"), offer("3")], close=True)
+    counts = keep(run(), [offer("1", variant("a")), offer("3")], close=True)
     assert (counts["offers_gone"], counts["variants_gone"]) == (1, 1)
     assert {id_ for id_, row in rows(merchant, Offer).items() if row.gone_at} == {"2"}
     assert {id_ for id_, row in rows(merchant).items() if row.gone_at} == {"b", "v2"}
-    store(run(), [offer("1", variant("a"), variant("b")), offer("2"), offer("3")], close=True)
+    keep(run(), [offer("1", variant("a"), variant("b")), offer("2"), offer("3")], close=True)
     assert not [row for row in (*rows(merchant, Offer).values(), *rows(merchant).values()) if row.gone_at]
 
 
@@ -131,40 +131,40 @@ def test_gone_is_what_a_complete_run_did_not_see(merchant, run):
     ],
 )
 def test_a_problem_is_not_gone_unless_it_says_so(merchant, run, problem, gone):
-    store(run(), [offer("1"), offer("2")], close=True)
-    store(run(), [offer("1")], [problem], close=True)
+    keep(run(), [offer("1"), offer("2")], close=True)
+    keep(run(), [offer("1")], [problem], close=True)
     assert {id_ for id_, row in rows(merchant, Offer).items() if row.gone_at} == gone
 
 
 def test_a_crash_that_forgets_what_was_seen_makes_nothing_gone(merchant, run):
-    store(run(), [offer("1"), offer("2")], close=True)
+    keep(run(), [offer("1"), offer("2")], close=True)
     second = run()
-    store(second, [offer("1")])
+    keep(second, [offer("1")])
     with transaction(merchant_id=merchant) as session:
         session.execute(text("DELETE FROM sync_seen"))
-    assert store(second, [], close=True)["gone_unknown"] == -1
+    assert keep(second, [], close=True)["gone_unknown"] == -1
     assert not [row for row in rows(merchant, Offer).values() if row.gone_at]
 
 
 def test_most_gone_at_once_is_refused(merchant, run):
-    store(run(), [offer(str(n)) for n in range(40)], close=True)
-    with pytest.raises(offers.OffersVanished):
-        store(run(), [offer("1")], close=True)
+    keep(run(), [offer(str(n)) for n in range(40)], close=True)
+    with pytest.raises(store.OffersVanished):
+        keep(run(), [offer("1")], close=True)
     assert not [row for row in rows(merchant, Offer).values() if row.gone_at]
-    store(run(), [offer("1")], close=True, accept=True)
+    keep(run(), [offer("1")], close=True, accept=True)
     assert sum(row.gone_at is None for row in rows(merchant, Offer).values()) == 1
 
 
 def test_levels_change_what_is_known_and_nothing_else(merchant, run):
-    store(run(), [offer("1", variant("a", stock=1), variant("b", stock=2))])
+    keep(run(), [offer("1", variant("a", stock=1), variant("b", stock=2))])
     sync = run("delta")
     with transaction(merchant_id=merchant) as session:
         row = session.get_one(SyncRun, sync.id)
-        offers.store_stock(
+        store.store_stock(
             session, row, [StockLevel("a", None, 7), StockLevel("b", None, 2), StockLevel("new", None, 5)]
         )
         euro = Money(Decimal("6.5"), "EUR")
-        offers.store_prices(session, row, [PriceLevel("a", None, euro), PriceLevel("b", None, None)])
+        store.store_prices(session, row, [PriceLevel("a", None, euro), PriceLevel("b", None, None)])
         counts = dict(row.counts)
     assert (counts["stock_changed"], counts["stock_unknown"], counts["price_changed"]) == (1, 1, 1)
     found = rows(merchant)
@@ -173,7 +173,7 @@ def test_levels_change_what_is_known_and_nothing_else(merchant, run):
 
 
 def test_hostile_text_and_numbers_do_no_harm(merchant, run):
-    store(
+    keep(
         run(),
         [
             offer("1", variant("a", sku="s" * 501, barcode="1\x002", stock=2**40, weight_grams=-5,

@@ -12,10 +12,10 @@ from sqlalchemy import text
 from services.core.clock import now
 from services.core.db import transaction
 from services.jobs.schedules import create_schedule
+from services.sourcing.accounts.reach import get_connection, reach
 from services.sourcing.jobs import KeepSupplierFresh
-from services.sourcing.meter import SharedMeter, credential_of
-from services.sourcing.planner import Pace, Sharing, Wishes, look, next_run, outlook, pace
-from services.sourcing.reach import get_connection, reach
+from services.sourcing.quotas.meter import SharedMeter, credential_of
+from services.sourcing.syncs.planner import Pace, Sharing, Wishes, look, next_run, outlook, pace
 from services.suppliers import aliexpress, bigbuy
 from services.suppliers.base import Connection
 from services.suppliers.errors import WaitUntil

@@ -14,15 +14,15 @@ from services.core.clock import now
 from services.core.db import transaction
 from services.jobs.outcomes import Snooze, outcome_of
 from services.models import Connection, Job
-from services.orders import fulfil, tracking
-from services.orders.placing import Wait
-from services.sourcing import credentials, expiry, renewal
-from services.sourcing.connections import disconnect, replace_credentials
-from services.sourcing.expiry import TokenAwaited
-from services.sourcing.oauth import Wanted, exchange, keep
-from services.sourcing.reach import Reached, reach, reconnect_needed
-from services.sourcing.renewal import RenewalUnderway, renew
-from services.sourcing.trials import trial_of, try_out
+from services.orders.following import tracking
+from services.orders.placing.send import Wait, fulfil
+from services.sourcing.accounts import credentials, expiry, renewal
+from services.sourcing.accounts.connections import disconnect, replace_credentials
+from services.sourcing.accounts.expiry import TokenAwaited
+from services.sourcing.accounts.oauth import Wanted, exchange, keep
+from services.sourcing.accounts.reach import Reached, reach, reconnect_needed
+from services.sourcing.accounts.renewal import RenewalUnderway, renew
+from services.sourcing.accounts.trials import trial_of, try_out
 from services.suppliers.errors import ReconnectNeeded
 from tasks.connections import renew_supplier_tokens
 from tests.conftest import ROOT
@@ -103,7 +103,7 @@ def test_many_renew_at_once_and_one_asks(world, merchant, account):
     code = f"""
 import uuid
 from services.core.settings import get_settings
-from services.sourcing.renewal import RenewalUnderway, renew
+from services.sourcing.accounts.renewal import RenewalUnderway, renew
 get_settings().sandbox_url = {world.url!r}
 print("ready", flush=True)
 input()

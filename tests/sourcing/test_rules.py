@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy import text
 
 from services.core.db import transaction
-from services.sourcing.rules import OFFERED, RULES, Amounts, Rules, kept, offered, parameter, rules_of
+from services.sourcing.accounts.rules import OFFERED, RULES, Amounts, Rules, kept, offered, parameter, rules_of
 from tests.examples import examples
 
 

@@ -10,9 +10,10 @@ from services.core.db import transaction
 from services.imports import staging
 from services.jobs.control import cancel_job, retry_job
 from services.models import Connection
-from services.sourcing import drafts, linked, sync
+from services.sourcing.accounts.rules import Rules, kept
 from services.sourcing.jobs import SyncSupplierProducts, SyncSupplierStock
-from services.sourcing.rules import Rules, kept
+from services.sourcing.offers.store import drafts, linked
+from services.sourcing.syncs import sync
 from tests import inline
 from tests.conftest import make_merchant
 from tests.examples import examples

@@ -1,0 +1,1 @@
+"""Files of orders: taken in, mapped, and brought in order by order."""

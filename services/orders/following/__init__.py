@@ -1,0 +1,1 @@
+"""What becomes of what was placed: parcels, returns, and our ledger beside the suppliers'."""

@@ -1,0 +1,1 @@
+"""Orders as their channels say them: stored once, changed, taken back, and read with their whole story."""

@@ -1,0 +1,1 @@
+"""From an order to supplier orders: planned as intents, sent once, looked up when in doubt."""

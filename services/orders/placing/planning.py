@@ -1,0 +1,159 @@
+"""What of an order is still to be had, from whom, and the intents for it.
+
+Called with the order's row locked. What a supplier refused to this job for a reason another may not share is routed
+again without that offer; what needs a person first waits for the next time somebody asks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.core.clock import now
+from services.models import Order, OrderPolicy
+from services.orders import intents
+from services.orders.addresses.check import Fitted, fit
+from services.orders.attention import Item, close_items, open_items
+from services.orders.intents import Planned, PlannedLine
+from services.orders.policy import policy_of
+from services.orders.routing.candidates import known
+from services.orders.routing.route import Parcel, Routing
+from services.orders.watch import ELSEWHERE
+from services.sourcing.accounts.reach import get_connection
+from services.suppliers.registry import adapter
+
+CENT = Decimal("0.01")
+
+# Whether anything is to be planned, and what this job was refused.
+_LEFT = text("""
+SELECT EXISTS (
+    SELECT FROM order_lines lines WHERE lines.order_id = :order_id AND lines.variant_id IS NOT NULL
+        AND lines.quantity - lines.cancelled_quantity > (
+            SELECT coalesce(sum(mine.quantity), 0) FROM intent_lines mine
+            JOIN intents alive ON alive.id = mine.intent_id
+            WHERE mine.order_line_id = lines.id AND mine.refused_code IS NULL
+                AND alive.state NOT IN ('refused', 'cancelled')))
+""")
+_REFUSED = text("""
+SELECT intents.connection_id, lines.offer_variant_id, lines.order_line_id,
+    coalesce(lines.refused_code, intents.code) AS code
+FROM intents JOIN intent_lines lines ON lines.intent_id = intents.id
+WHERE intents.order_id = :order_id AND intents.job_id = :job_id
+    AND (intents.state = 'refused' OR lines.refused_code IS NOT NULL)
+""")
+
+
+def plan(session: Session, order: Order, *, job_id: UUID) -> bool:
+    """Write intents for what is still to be had and can be. Whether there are any new ones.
+
+    What cannot be had from anybody is put before somebody; unless the policy sends parts of orders (`partial`), an
+    order of which nothing was sent yet waits whole.
+    """
+    if not session.scalar(_LEFT, {"order_id": order.id}):
+        return False
+    refused = session.execute(_REFUSED, {"order_id": order.id, "job_id": job_id}).all()
+    waiting = {row.order_line_id for row in refused if row.code not in ELSEWHERE}
+    facts = known(
+        session, order, waiting=waiting, refused={(row.connection_id, row.offer_variant_id) for row in refused}
+    )
+    routing = facts.route()
+    policy = policy_of(session, order.merchant_id)
+    if refused:  # what could not be routed a moment ago may be now, or for another reason
+        close_items(session, [order.id], cause="no_route")
+    _tell_unrouted(session, order, routing, but={row.order_line_id for row in refused})
+    if (routing.unrouted or waiting) and not policy.partial and not _anything_sent(session, order.id):
+        return False
+    fitted = _addresses(session, order, routing.parcels)
+    planned = [
+        _planned(parcel, routing, order, policy, fitted[parcel.connection_id])
+        for parcel in routing.parcels
+        if not fitted[parcel.connection_id].faults
+    ]
+    intents.write(
+        session,
+        merchant_id=order.merchant_id,
+        order_id=order.id,
+        job_id=job_id,
+        planned=planned,
+        send_after=now() + timedelta(seconds=policy.cancel_window_seconds),
+    )
+    return bool(planned)
+
+
+_SENT = text("SELECT EXISTS (SELECT FROM intents WHERE order_id = :id AND state NOT IN ('refused', 'cancelled'))")
+
+
+def _anything_sent(session: Session, order_id: UUID) -> bool:
+    return bool(session.scalar(_SENT, {"id": order_id}))
+
+
+def _tell_unrouted(session: Session, order: Order, routing: Routing, *, but: set[UUID]) -> None:
+    """Put lines that nobody can fill before somebody; of those a supplier refused, the refusal is told instead."""
+    items = [
+        Item(order.id, "no_route", {"line_id": str(id_), "code": why.code, "reason": why.about}, subject=str(id_))
+        for id_, why in routing.unrouted.items()
+        if id_ not in but
+    ]
+    open_items(session, items, merchant_id=order.merchant_id)
+
+
+def _addresses(session: Session, order: Order, parcels: Sequence[Parcel]) -> dict[UUID, Fitted]:
+    """The order's address as each supplier wants it; what no repair makes right is put before somebody."""
+    fitted = {}
+    for id_ in dict.fromkeys(parcel.connection_id for parcel in parcels):
+        supplier = get_connection(session, id_).supplier
+        fitted[id_] = fit(order.address, adapter(supplier).ADDRESS, customer=order.customer)
+    items = [
+        Item(order.id, "address", {"connection_id": str(id_), "faults": one.shown_faults()}, subject=str(id_))
+        for id_, one in fitted.items()
+        if one.faults
+    ]
+    open_items(session, items, merchant_id=order.merchant_id)
+    return fitted
+
+
+def _planned(parcel: Parcel, routing: Routing, order: Order, policy: OrderPolicy, fitted: Fitted) -> Planned:
+    lines = tuple(
+        PlannedLine(
+            pick.line.id,
+            pick.offer.id,
+            pick.offer.order_ref,
+            pick.line.pieces,
+            pick.offer.product_id,
+            pick.offer.cost,
+        )
+        for pick in parcel.picks
+    )
+    # Amounts are in the currency they were compared in; the supplier's own is one of its offers'.
+    offer = parcel.picks[0].offer
+    expected = None if parcel.shipping is None else parcel.total
+    ceiling = _ceiling(parcel, routing, order, policy)
+    return Planned(
+        parcel.connection_id,
+        lines,
+        asdict(fitted.address),
+        fitted.shown_repairs(),
+        offer.currency,
+        expected=expected and expected / offer.rate,
+        ceiling=ceiling and max(CENT, (ceiling / offer.rate).quantize(CENT)),
+    )
+
+
+def _ceiling(parcel: Parcel, routing: Routing, order: Order, policy: OrderPolicy) -> Decimal | None:
+    """What the parcel may cost at most: what the policy's ceiling leaves beside the others, and what the buyer paid
+    without the margin that is wanted. None: neither is known in its currency.
+    """
+    limits: list[Decimal] = []
+    if policy.cost_ceiling is not None and policy.ceiling_currency == parcel.currency:
+        others = sum((one.total for one in routing.parcels if one is not parcel), Decimal())
+        limits.append(policy.cost_ceiling - others)
+    paid = [pick.line.price for pick in parcel.picks]
+    if policy.min_margin is not None and order.currency == parcel.currency and None not in paid:
+        worth = sum((pick.line.pieces * (pick.line.price or 0) for pick in parcel.picks), Decimal())
+        shipping = (order.shipping_paid or Decimal()) if len(routing.parcels) == 1 else Decimal()
+        limits.append((worth + shipping) * (1 - policy.min_margin))
+    return max(CENT, min(limits)) if limits else None

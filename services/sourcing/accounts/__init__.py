@@ -1,0 +1,1 @@
+"""Merchants' accounts at suppliers: connected, tried, kept secret, renewed, reached, with their rules."""

@@ -1,0 +1,1 @@
+"""Syncs of connections: asked for, planned within quotas, run, and told about."""

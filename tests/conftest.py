@@ -1,7 +1,8 @@
 """Real servers for every test: PostgreSQL and Redis are started once, or taken from DATABASE_URL and REDIS_URL.
 
-Tests commit for real and keep apart by merchant: each takes a fresh one, so that they run in any order and nothing is
-ever truncated. The environment is set before anything reads it.
+With -n all processes share one PostgreSQL and have a database each, copied from one that was migrated once. Tests
+commit for real and keep apart by merchant: each takes a fresh one, so that they run in any order and nothing is ever
+truncated. The environment is set before anything reads it.
 """
 
 import os
@@ -21,23 +22,28 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.suppliers.world import World, running
+
 ROOT = Path(__file__).resolve().parents[1]
 # The longest files, of tests that wait for processes: begun first, the others fill the time they wait.
 LONGEST = ("workers/test_processes.py", "ops/test_up.py", "imports/test_crashes.py")
+TEMPLATE = "SHOPOPTI_TEST_TEMPLATE"  # the address of the database that others are copied from
 JWT_SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
 
 _cleanup = ExitStack()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the servers, make and migrate a database of this run's own, and set the environment."""
-    distributes = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
-    if config.option.collectonly or distributes:
-        return  # with -n each process has servers of its own, and this one runs no test
+    """Start the servers, make a database of this process's own, and set the environment."""
+    if config.option.collectonly:
+        return
     folder = Path(tempfile.mkdtemp(prefix="shopopti-tests-"))
     _cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
     try:
-        _prepare(folder)
+        if TEMPLATE not in os.environ:
+            _prepare_postgres(folder)
+        if not getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
+            _prepare(folder)  # with -n the first process only hands out tests
     except BaseException:
         _cleanup.close()
         raise
@@ -58,15 +64,25 @@ def pytest_unconfigure() -> None:
     _cleanup.close()
 
 
-def _prepare(folder: Path) -> None:
+def _prepare_postgres(folder: Path) -> None:
+    """A server, and a migrated database on it for all others to be copied from."""
     os.chdir(ROOT)
     server = os.environ.get("DATABASE_URL")
     if server is None:
         from ops.embedded import start_postgres
 
-        postgres = start_postgres(folder / "postgres", durable=False)
+        postgres = start_postgres(folder / "postgres", durable=False, settings={"max_connections": "400"})
         _cleanup.callback(postgres.stop)
         server = postgres.url
+    template = _cleanup.enter_context(scratch_database(server, migrated=False))
+    migrate(template)
+    os.environ[TEMPLATE] = template
+    _cleanup.callback(os.environ.pop, TEMPLATE)
+
+
+def _prepare(folder: Path) -> None:
+    """A database, a Redis, and the environment of one process."""
+    os.chdir(ROOT)
     redis_url = os.environ.get("REDIS_URL")
     if redis_url is None:
         from ops.embedded import start_redis
@@ -75,6 +91,7 @@ def _prepare(folder: Path) -> None:
         _cleanup.callback(redis.stop)
         redis_url = redis.url
     os.environ.update(
+        DATABASE_URL=_cleanup.enter_context(scratch_database(os.environ[TEMPLATE])),
         REDIS_URL=redis_url,
         JWT_SECRET=JWT_SECRET,
         ENCRYPTION_KEYS="MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
@@ -86,22 +103,23 @@ def _prepare(folder: Path) -> None:
     )
     for name in ("SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY", "METRICS_TOKEN", "JWT_ISSUER"):
         os.environ.pop(name, None)
-    os.environ["DATABASE_URL"] = _cleanup.enter_context(scratch_database(server))
-    migrate(os.environ["DATABASE_URL"])
 
 
 @contextmanager
-def scratch_database(server: str) -> Iterator[str]:
-    """An empty database on the server of that address, dropped at the end."""
-    url = server.replace("postgresql+psycopg://", "postgresql://", 1)
+def scratch_database(server: str, *, migrated: bool = True) -> Iterator[str]:
+    """A database on the server of that address, dropped at the end: empty, or as the migrations leave one."""
+    address, _, query = server.replace("postgresql+psycopg://", "postgresql://", 1).partition("?")
+    address, query = address.rpartition("/")[0], f"?{query}" if query else ""
     name = f"shopopti_test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    address, _, query = url.partition("?")
+    template = os.environ[TEMPLATE].partition("?")[0].rpartition("/")[2] if migrated else "template1"
+    with psycopg.connect(f"{address}/postgres{query}", autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
     try:
-        yield f"{address.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+        yield f"{address}/{name}{query}"
     finally:
-        with psycopg.connect(url, autocommit=True) as connection:
+        with psycopg.connect(f"{address}/postgres{query}", autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -237,6 +255,13 @@ def client(_started: Any, merchant: uuid.UUID) -> Iterator[Any]:
     _started.headers.update(headers_for(merchant))
     yield _started
     _started.headers.clear()
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[World]:
+    """The sandbox, in a process of its own. Its worlds are begun anew by the fixtures of those who use it."""
+    with running() as world:
+        yield world
 
 
 @contextmanager

@@ -11,16 +11,9 @@ from starlette.testclient import TestClient
 
 from services.core.settings import Settings, get_settings
 from tests.suppliers.canned import canned
-from tests.suppliers.world import World, running
+from tests.suppliers.world import World
 
 __all__ = ["canned"]
-
-
-@pytest.fixture(scope="package")
-def sandbox() -> Iterator[World]:
-    """One for all of them."""
-    with running() as world:
-        yield world
 
 
 @pytest.fixture

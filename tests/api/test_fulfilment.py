@@ -4,7 +4,7 @@ import pytest
 
 from tests import inline
 from tests.conftest import headers_for
-from tests.orders.conftest import sandbox, world  # noqa: F401  # fixtures
+from tests.orders.conftest import world  # noqa: F401  # a fixture
 from tests.orders.selling import Shop
 
 ORDERS = "/api/v1/orders"

@@ -37,7 +37,7 @@ ROLES = {"anon": "", "authenticated": "", "service_role": "BYPASSRLS"}
 @pytest.fixture
 def scratch():
     """An empty database's address."""
-    with scratch_database(os.environ["DATABASE_URL"]) as url:
+    with scratch_database(os.environ["DATABASE_URL"], migrated=False) as url:
         yield url
 
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.orders.routing import solver
 from services.orders.routing.filling import UNKNOWN_DAYS, Line, Offered, Rules, Tier
-from services.orders.routing.route import Shipping, route, solver
+from services.orders.routing.route import Shipping, route
 from services.orders.routing.solver import Choice, Limits, Opening
 from tests.examples import examples
 

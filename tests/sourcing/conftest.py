@@ -1,21 +1,14 @@
 """Fixtures of the tests about sourcing: a sandbox, and connections to it."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from services.core.settings import get_settings
 from tests.sourcing.connecting import connected, secrets_of
-from tests.suppliers.world import World, running
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[World]:
-    """One sandbox for the module's tests."""
-    with running() as world:
-        yield world
+from tests.suppliers.world import World
 
 
 @pytest.fixture

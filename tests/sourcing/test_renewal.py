@@ -15,7 +15,8 @@ from services.core.db import transaction
 from services.jobs.outcomes import Snooze, outcome_of
 from services.models import Connection, Job
 from services.orders.following import tracking
-from services.orders.placing.send import Wait, fulfil
+from services.orders.placing import fulfil
+from services.orders.placing.send import Wait
 from services.sourcing.accounts import credentials, expiry, renewal
 from services.sourcing.accounts.connections import disconnect, replace_credentials
 from services.sourcing.accounts.expiry import TokenAwaited

@@ -25,13 +25,6 @@ from services.suppliers.errors import (
     WaitUntil,
 )
 from tests.suppliers.subjects import SUBJECTS
-from tests.suppliers.world import running
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    with running() as world:
-        yield world
 
 
 @pytest.fixture

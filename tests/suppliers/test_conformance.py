@@ -21,13 +21,6 @@ from services.suppliers.errors import (
 )
 from services.suppliers.registry import NoSuchSupplier, adapter, adapters
 from tests.suppliers.subjects import SUBJECTS
-from tests.suppliers.world import running
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    with running() as world:
-        yield world
 
 
 @pytest.fixture

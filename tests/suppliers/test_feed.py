@@ -12,7 +12,6 @@ from services.suppliers.errors import FatalForConnection, NotOffered, ReconnectN
 from services.suppliers.feed import catalogue
 from tests.suppliers.canned import Says
 from tests.suppliers.subjects import SUBJECTS
-from tests.suppliers.world import running
 
 HEADER = "id,item_group_id,sku,title,cost,price,quantity,color\n"
 ROWS = "1,A,a1,Mug,2.00,5.00,3,Red\n2,B,b1,Cup,1.50,4.00,,\n3,A,a2,Mug,2.10,5.00,0,Blue\n"
@@ -32,12 +31,11 @@ def offered(connection):
 # -- The file ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def world():
-    with running() as world:
-        world.reset()
-        world.ask("PUT", "feed/limits", {"enforced": False})
-        yield world
+@pytest.fixture
+def world(sandbox):
+    sandbox.reset()
+    sandbox.ask("PUT", "feed/limits", {"enforced": False})
+    return sandbox
 
 
 def test_every_form_of_a_catalogue_is_the_same_catalogue(world):

@@ -18,7 +18,7 @@ import redis
 from services.core import db
 from services.core.settings import Settings, get_settings
 from services.jobs import Job, enqueue, enqueue_many
-from tests.conftest import migrate, scratch_database
+from tests.conftest import scratch_database
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -114,7 +114,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     before = dict(os.environ)
     with ExitStack() as cleanup:
         url = cleanup.enter_context(scratch_database(os.environ["DATABASE_URL"]))
-        migrate(url)
         os.environ.update(
             DATABASE_URL=url, REDIS_PREFIX=f"test-{uuid4().hex[:8]}:", EXTRA_TASK_MODULES="ops.lab",
             LEASE_SECONDS="3", HEARTBEAT_SECONDS="0.3", RING_AGAIN_SECONDS="2", DRAIN_SECONDS="3",

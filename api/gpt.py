@@ -1,13 +1,15 @@
-"""The affiliate proxy described for ChatGPT's Actions, out of the application's own description.
+"""The affiliate proxy described for ChatGPT's Actions, out of its routes' own description.
 
 Their limits: a document of OpenAPI 3.1 with a server; an `operationId` for each operation; summaries and descriptions
 of operations within 300 characters, of parameters within 700; no headers of one's own; requests and answers below
 100,000 characters within 45 seconds (api/affiliate.py and services/affiliate keep to these two).
 """
 
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
 
 from api import affiliate
@@ -30,11 +32,16 @@ def describe_for_chatgpt(request: Request) -> dict[str, Any]:
     """The affiliate operations for ChatGPT's Actions; with AFFILIATE_PUBLIC they need no authentication."""
     settings: Settings = request.app.state.settings
     server = (settings.api_url or str(request.base_url)).rstrip("/")
-    return described(request.app.openapi(), server=server, public=settings.affiliate_public)
+    return described(_document(), server=server, public=settings.affiliate_public)
+
+
+@cache
+def _document() -> dict[str, Any]:
+    return get_openapi(title="", version="", routes=affiliate.older_router.routes)
 
 
 def described(document: dict[str, Any], *, server: str, public: bool) -> dict[str, Any]:
-    """The part of the application's description that Actions are given, within their limits."""
+    """What Actions are given of a description, within their limits."""
     paths = {
         path: {method: _operation(operation, public=public) for method, operation in document["paths"][path].items()}
         for path in sorted(affiliate.OLDER_PATHS)

@@ -5,6 +5,7 @@ commit for real and keep apart by merchant: each takes a fresh one, so that they
 truncated. The environment is set before anything reads it.
 """
 
+import gc
 import os
 import shutil
 import socket
@@ -52,6 +53,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first."""
     items.sort(key=lambda item: not str(item.path).endswith(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: the collector need not look through thousands of tests and modules again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

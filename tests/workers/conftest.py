@@ -45,6 +45,7 @@ class Stack:
     folder: Path
     environment: dict[str, str]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _kept: psycopg.Connection | None = None
 
     def start(self, name: str, command: str | None = None) -> subprocess.Popen[bytes]:
         """Start a process under a name of its own."""
@@ -67,8 +68,17 @@ class Stack:
 
     def query(self, statement: str, *arguments: object) -> list[tuple[object, ...]]:
         """Ask the database, as its owner."""
-        with psycopg.connect(self.database_url, autocommit=True) as connection:
-            return connection.execute(statement, arguments).fetchall()  # type: ignore[arg-type]
+        try:
+            return self._owner().execute(statement, arguments).fetchall()  # type: ignore[arg-type]
+        except psycopg.OperationalError:  # cut, as some tests do
+            self._owner().close()
+            return self._owner().execute(statement, arguments).fetchall()  # type: ignore[arg-type]
+
+    def _owner(self) -> psycopg.Connection:
+        """A connection that is kept: a new one for each look would keep a processor busy."""
+        if self._kept is None or self._kept.closed:
+            self._kept = psycopg.connect(self.database_url, autocommit=True)
+        return self._kept
 
     def state(self, id_: UUID) -> str:
         """A job's state."""
@@ -139,6 +149,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def _end_all(stack: Stack) -> None:
+    stack._owner().close()
     for process in stack.processes.values():
         process.send_signal(signal.SIGKILL)
         process.wait(10)

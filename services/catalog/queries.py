@@ -84,7 +84,7 @@ def select_products(matching: ProductFilter, *, merchant_id: UUID) -> Select[Pro
             statement = statement.where(column == value)
             asked = _words(value, whole=True, merchant_id=merchant_id)
             if asked is not None:
-                statement = statement.where(Product.search.op("")(asked))
+                statement = statement.where(Product.search.op("@@")(asked))
     for column, value in (
         (Product.status, matching.status),
         (Product.source, matching.source),
@@ -132,7 +132,7 @@ def _search(q: str, *, merchant_id: UUID) -> Select[Any]:
     asked = _words(q, whole=False, merchant_id=merchant_id)
     if asked is None:
         return by_code
-    by_words = select(Product.id).where(Product.merchant_id == merchant_id, Product.search.op("")(asked))
+    by_words = select(Product.id).where(Product.merchant_id == merchant_id, Product.search.op("@@")(asked))
     return select(union(by_words, by_code).subquery().c.id)
 
 

@@ -81,9 +81,9 @@ class SigningKeys:
 
     def find(self, key_id: str) -> jwt.PyJWK | None:
         """The key of that id, or None when there is none. Raises SigningKeysAway when nobody can tell."""
-        known = key_id in self._keys
-        if not known or self._age() > FRESH_SECONDS:
-            self._fetch(key_id, wait=not known)
+        usable = key_id in self._keys and self._age() <= USABLE_SECONDS
+        if not usable or self._age() > FRESH_SECONDS:
+            self._fetch(key_id, wait=not usable)
         if self._age() > USABLE_SECONDS:
             raise SigningKeysAway(retry_after=RETRY_SECONDS)
         return self._keys.get(key_id)

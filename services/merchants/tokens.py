@@ -146,7 +146,7 @@ def signing_keys() -> SigningKeys | None:
     settings = get_settings()
     if settings.supabase_url is None:
         return None
-    return SigningKeys(f"{settings.supabase_url.rstrip('/')}/auth/v1/.well-known/jwks.json")
+    return SigningKeys(f"{settings.supabase_url}/auth/v1/.well-known/jwks.json")
 
 
 def authenticate(token: str | None, *, settings: Settings, keys: SigningKeys | None) -> User:

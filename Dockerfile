@@ -23,7 +23,7 @@ CMD ["python", "-m", "sandbox"]
 
 FROM base
 COPY alembic.ini Procfile ./
-COPY ops/__init__.py ops/home.py ops/queue.py ops/run ops/
+COPY ops/__init__.py ops/home.py ops/queue.py ops/rotate_keys.py ops/run ops/
 COPY migrations migrations
 COPY services services
 COPY tasks tasks

@@ -73,7 +73,9 @@ class RateLimits:
             socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
         )
-        storage = RedisStorage(settings.redis_url, connection_pool=self._pool, key_prefix="shopopti:limits")
+        storage = RedisStorage(
+            settings.redis_url, connection_pool=self._pool, key_prefix=f"{settings.redis_prefix}limits"
+        )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._lock = threading.Lock()
         self._paused_until = 0.0
@@ -147,7 +149,7 @@ class Gate:
             self._threads = anyio.CapacityLimiter(40)
         state = scope["state"]
         try:
-            admit = partial(self._count, _origin(scope)) if path in self._open else partial(self._admit, scope)
+            admit = partial(self._count, scope) if path in self._open else partial(self._admit, scope)
             user, allowance = await to_thread.run_sync(admit, limiter=self._threads)
         except ShopOptiError as error:
             await problem_of(error)(scope, receive, send)
@@ -168,7 +170,8 @@ class Gate:
         user = authenticate(_bearer(Headers(scope=scope)), settings=self._settings, keys=self._keys)
         return user, self._limits.take(f"user:{user.id}")
 
-    def _count(self, origin: str) -> tuple[User | None, Allowance | None]:
+    def _count(self, scope: Scope) -> tuple[User | None, Allowance | None]:
+        origin = _origin(scope, self._settings.client_address_header)
         return None, self._limits.take(f"address:{origin}")
 
 
@@ -177,13 +180,19 @@ def _bearer(headers: Headers) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def _origin(scope: Scope) -> str:
-    """Where a request comes from: the address, of IPv6 the network that one subscriber has."""
+def _origin(scope: Scope, header: str | None = None) -> str:
+    """The network a request comes from: as the proxy in front tells in that header, else as the connection does."""
+    told = _network(Headers(scope=scope).get(header, "")) if header else None
     host = (scope.get("client") or ("unknown", 0))[0]
+    return told or _network(host) or str(host)
+
+
+def _network(host: str) -> str | None:
+    """The address, of IPv6 the network that one subscriber has; None for what is no address."""
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host.strip())
     except ValueError:
-        return str(host)
+        return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
         return str(ipaddress.ip_network((int(address), 64), strict=False))
     return str(getattr(address, "ipv4_mapped", None) or address)

@@ -106,10 +106,11 @@ class RunOut(BaseModel):
 
 
 Fires = Annotated[int, Query(ge=1, le=100, description="How many of the next fire times to tell.")]
+FiresOfEach = Annotated[int, Query(ge=1, le=5, description="How many of the next fire times of each to tell.")]
 
 
 @router.get("")
-def list_schedules(session: SessionDep, page: PageDep, fires: Fires = 3) -> ListOut[ScheduleOut]:
+def list_schedules(session: SessionDep, page: PageDep, fires: FiresOfEach = 3) -> ListOut[ScheduleOut]:
     """Schedules, newest first."""
     found = schedules.list_schedules(session, page).map(lambda schedule: ScheduleOut.of(schedule, fires=fires))
     return ListOut[ScheduleOut](data=found.data, has_more=found.has_more, next=found.next)

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from celery.beat import Scheduler
@@ -21,6 +22,7 @@ from services.jobs.ledger import Connection
 from services.jobs.schedules import fire_due
 
 ALIVE_SECONDS = 5.0
+LEAVE_SECONDS = 30.0  # before another look at a schedule that this release does not understand
 SHORTEST = 0.05  # seconds between two looks when what is due is in another beat's hands
 
 logger = logging.getLogger(__name__)
@@ -35,13 +37,17 @@ class LedgerScheduler(Scheduler):
         self._connection: Connection | None = None
         self._told = float("-inf")
         self._lag = 0.0  # the worst since it was told last
+        self._left: dict[UUID, float] = {}  # schedules for another release → when to look at them again
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Fire what is due. Returns the seconds to sleep: until the next one, at most a second. Never raises."""
         longest = min(1.0, float(self.max_interval))
         try:
+            moment = time.monotonic()
+            self._left = {id_: again for id_, again in self._left.items() if again > moment}
             with db.transaction(role="shopopti_ledger") as session:
-                fired = fire_due(session)
+                fired = fire_due(session, leave=self._left)
+            self._left.update(dict.fromkeys(fired.left, moment + LEAVE_SECONDS))
             if fired.jobs or fired.skipped or fired.disabled:
                 logger.info(
                     "%d jobs from schedules, %d skipped, %d schedules disabled",

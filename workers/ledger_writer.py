@@ -2,8 +2,8 @@
 
 Pool threads ask for a claim and wait; endings are handed over and the thread is free. Two lanes, one for claims and one
 for endings, each take whatever has gathered and write it in one transaction, so the busier the process, the fewer
-statements a job costs. The keeper thread renews leases, brings back cancel requests, writes progress and enforces
-deadlines.
+statements a job costs. The keeper thread renews leases, brings back cancel requests and writes progress. The watch
+looks at the clock only: it enforces deadlines and the end of draining, whatever the database does.
 """
 
 import logging
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 # A byte shared with forked pool children: the parent hears SIGTERM, the children must stop too.
 _draining = mmap.mmap(-1, 1)
 
+LAST_WORDS = 5.0  # seconds to write what is put back when drain time is over
 DEADLINE_GRACE = 5.0  # seconds past its deadline that a job may take to reach a checkpoint
 PROGRESS_EVERY = 0.5
 # A lane that wrote less than BUSY ago waits a moment for others to join: a group of eight costs little more than one.
@@ -138,7 +139,7 @@ class LedgerWriter:
         self.held: dict[UUID, Run] = {}
         self._ending_of_timeout = ending_of_timeout
         self._asked: set[UUID] = set()  # claims on their way
-        self._busy_claims: list[_ClaimRequest] = []  # somebody held their rows: asked again at the keeper's next look
+        self._busy_claims: list[_ClaimRequest] = []  # somebody held their rows: asked again at the watch's next look
         self._busy_endings: list[tuple[Run, Ending]] = []
         self._asking = threading.Lock()
         # Lanes of their own: a thread waits for each claim, and must not wait for the disk as endings do.
@@ -146,7 +147,8 @@ class LedgerWriter:
         self._endings = _Lane[tuple[Run, Ending]](
             settings, name="endings", gather=GATHER_ENDINGS, write=self._finish, refused=self._finish_singly
         )
-        threading.Thread(target=self._keep_for_ever, name="ledger-keeper", daemon=True).start()
+        for work in (self._keep, self._watch):
+            threading.Thread(target=self._for_ever, args=(work,), name=f"ledger{work.__name__}", daemon=True).start()
 
     # -- pool threads ------------------------------------------------------------------------------------------------
 
@@ -243,21 +245,19 @@ class LedgerWriter:
         if self.held.get(run.id) is run:  # a later attempt of the same job may have taken its place
             del self.held[run.id]
 
-    # -- the keeper thread -------------------------------------------------------------------------------------------
+    # -- the keeper's and the watch's threads ------------------------------------------------------------------------
 
-    def _keep_for_ever(self) -> None:
+    def _for_ever(self, work: Callable[[], None]) -> None:
         try:
-            self._keep()
+            work()
         except BaseException:
-            logger.exception("ledger keeper stopped; the process ends so that its jobs are rescued")
+            logger.exception("a thread of the ledger stopped; the process ends so that its jobs are rescued")
             os._exit(70)
 
-    def _keep(self) -> None:
-        connection: Connection | None = None
-        looked = time.monotonic()
+    def _watch(self) -> None:
         drain_until: float | None = None
         while True:
-            time.sleep(min(PROGRESS_EVERY, self.settings.heartbeat_seconds))
+            self._nap()
             runs = list(self.held.values())
             now = time.monotonic()
             self._ask_again()
@@ -265,8 +265,15 @@ class LedgerWriter:
             if draining():
                 drain_until = drain_until or now + self.settings.drain_seconds
                 self._drain(runs, late=now > drain_until)
-            if not runs:
+
+    def _keep(self) -> None:
+        connection: Connection | None = None
+        looked = time.monotonic()
+        while True:
+            self._nap()
+            if not self.held:
                 continue
+            now = time.monotonic()
             steps: list[Callable[[Connection], None]] = [self._renew_leases]  # first: nothing else may cost a lease
             if now - looked >= self.settings.heartbeat_seconds:
                 looked = now
@@ -280,6 +287,9 @@ class LedgerWriter:
                     _close(connection)
                     connection = None
                     logger.warning("heartbeat failed, trying again: %s", error)
+
+    def _nap(self) -> None:
+        time.sleep(min(PROGRESS_EVERY, self.settings.heartbeat_seconds))
 
     def _ask_again(self) -> None:
         """What somebody else held at the last look."""
@@ -306,8 +316,9 @@ class LedgerWriter:
         # What comes to no checkpoint goes back too, and the process ends at once, so that it cannot work on.
         for run in runs:
             self._endings.put((run, Ending(run.id, run.claim.claims, "queued", "drained", refund=1)))
-        self.flush(timeout=5)
-        logger.warning("drain time is over, %d jobs put back unfinished", len(runs))
+        written = self.flush(timeout=LAST_WORDS)
+        told = "put back unfinished" if written else "left to their leases: the ledger cannot be written"
+        logger.warning("drain time is over, %d jobs %s", len(runs), told)
         os._exit(0)
 
     def _report_progress(self, connection: Connection) -> None:

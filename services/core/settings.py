@@ -1,5 +1,6 @@
 """Every setting of every process, read from the environment once. `.env.example` documents each."""
 
+import re
 from functools import cache
 from typing import Annotated, Literal
 
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     rate_limits: Annotated[list[str], NoDecode] = ["60/minute", "1000/hour", "10000/day"]
     max_body_bytes: int = 1_000_000
     max_upload_bytes: int = 200_000_000
+    client_address_header: str | None = None  # in which the proxy in front tells where a request comes from
     metrics_token: SecretStr | None = None  # when set, GET /metrics asks for it
 
     # Files: a folder on one machine, a Supabase Storage bucket in production.
@@ -102,10 +104,17 @@ class Settings(BaseSettings):
                 return "postgresql+psycopg://" + value.removeprefix(prefix)
         return value
 
+    @field_validator("supabase_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://\S+", value.strip()):
+            raise ValueError("give the project's address, like https://<project>.supabase.co")
+        return None if value is None else value.strip().rstrip("/")
+
     @model_validator(mode="after")
     def _complete(self) -> "Settings":
         if self.jwt_issuer is None:
-            self.jwt_issuer = f"{self.supabase_url.rstrip('/')}/auth/v1" if self.supabase_url else "shopopti"
+            self.jwt_issuer = f"{self.supabase_url}/auth/v1" if self.supabase_url else "shopopti"
         if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value()) < 32:
             raise ValueError("JWT_SECRET must have at least 32 characters: HS256 is as strong as its secret")
         if self.supabase_url is None and self.jwt_secret is None:

@@ -6,8 +6,8 @@ a year when the clock is moved, `Cron.after` says it in code. An interval counts
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any, Literal, Protocol
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 from pydantic import ValidationError
-from sqlalchemy import func, select, text
+from sqlalchemy import ARRAY, Uuid, all_, func, literal, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -375,6 +375,7 @@ class Fired:
     jobs: int = 0
     skipped: int = 0  # fires left out because the previous job had not ended
     disabled: int = 0  # schedules that could not fire
+    left: list[UUID] = field(default_factory=list)  # schedules this release does not understand
     lag_seconds: float = 0.0  # how long the oldest had been due
     more: bool = False  # others may be due already
     next_in: float | None = None  # seconds until the next one is due
@@ -391,17 +392,20 @@ RETURNING id
 """)
 
 
-def fire_due(session: Session, *, moment: datetime | None = None) -> Fired:
+def fire_due(session: Session, *, leave: Collection[UUID] = (), moment: datetime | None = None) -> Fired:
     """Turn up to a hundred due schedules into jobs, in the session's transaction, as the ledger role.
 
     Any number of callers at once: each due schedule is in one's hands, and a fire time becomes a job once. A schedule
-    that cannot fire (its arguments no longer fit) is disabled and does not stop the others; one of a kind that this
-    release does not know is left to the release that does. `moment` is the database's clock unless given.
+    that cannot fire (its rhythm is broken) is disabled and does not stop the others. One whose kind or arguments this
+    release does not understand is left as it is, to the release that does: while a deploy rolls, a beat of yesterday
+    must not disable what is of today. The caller knows those by `Fired.left`, and has some looked over by `leave`, so
+    that they do not stand before the others for ever. `moment` is the database's clock unless given.
     """
     moment = moment or session.scalars(select(func.clock_timestamp())).one()
+    known = (Schedule.enabled, Schedule.kind.in_(KINDS), Schedule.id != all_(literal(list(leave), ARRAY(Uuid))))
     due = session.scalars(
         select(Schedule)
-        .where(Schedule.enabled, Schedule.kind.in_(KINDS), Schedule.next_fire_at <= moment)
+        .where(*known, Schedule.next_fire_at <= moment)
         .order_by(Schedule.next_fire_at)
         .limit(PAGE)
         .with_for_update(skip_locked=True)
@@ -409,10 +413,16 @@ def fire_due(session: Session, *, moment: datetime | None = None) -> Fired:
     fired = Fired(more=len(due) == PAGE)
     for schedule in due:
         id_ = schedule.id
+        try:
+            job = decode(schedule.kind, schedule.args)
+        except (KindNotSchedulable, ScheduledArgumentsInvalid) as error:
+            logger.warning("schedule %s is left to a release that understands it: %s", id_, error)
+            fired.left.append(id_)
+            continue
         fired.lag_seconds = max(fired.lag_seconds, (moment - schedule.next_fire_at).total_seconds())
         try:
             with session.begin_nested():
-                jobs, skipped = _fire(session, schedule, moment)
+                jobs, skipped = _fire(session, schedule, job, moment)
         except Exception as error:
             if isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
                 raise  # the database's trouble, not the schedule's
@@ -424,17 +434,14 @@ def fire_due(session: Session, *, moment: datetime | None = None) -> Fired:
         fired.jobs += jobs
         fired.skipped += skipped
         fired.more = fired.more or schedule.next_fire_at <= moment
-    following = session.scalar(
-        select(func.min(Schedule.next_fire_at)).where(Schedule.enabled, Schedule.kind.in_(KINDS))
-    )
+    following = session.scalar(select(func.min(Schedule.next_fire_at)).where(*known, Schedule.id.not_in(fired.left)))
     if following is not None:
         fired.next_in = (following - moment).total_seconds()
     return fired
 
 
-def _fire(session: Session, schedule: Schedule, moment: datetime) -> tuple[int, int]:
+def _fire(session: Session, schedule: Schedule, job: Job, moment: datetime) -> tuple[int, int]:
     """One schedule's due fires. Returns how many became jobs, and how many were left out."""
-    job = decode(schedule.kind, schedule.args)
     fires, following = due_fires(
         rhythm_of(schedule), first=schedule.next_fire_at, moment=moment, misfire=schedule.misfire
     )

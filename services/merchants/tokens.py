@@ -81,9 +81,9 @@ class SigningKeys:
 
     def find(self, key_id: str) -> jwt.PyJWK | None:
         """The key of that id, or None when there is none. Raises SigningKeysAway when nobody can tell."""
-        known = key_id in self._keys
-        if not known or self._age() > FRESH_SECONDS:
-            self._fetch(key_id, wait=not known)
+        usable = key_id in self._keys and self._age() <= USABLE_SECONDS
+        if not usable or self._age() > FRESH_SECONDS:
+            self._fetch(key_id, wait=not usable)
         if self._age() > USABLE_SECONDS:
             raise SigningKeysAway(retry_after=RETRY_SECONDS)
         return self._keys.get(key_id)
@@ -146,7 +146,7 @@ def signing_keys() -> SigningKeys | None:
     settings = get_settings()
     if settings.supabase_url is None:
         return None
-    return SigningKeys(f"{settings.supabase_url.rstrip('/')}/auth/v1/.well-known/jwks.json")
+    return SigningKeys(f"{settings.supabase_url}/auth/v1/.well-known/jwks.json")
 
 
 def authenticate(token: str | None, *, settings: Settings, keys: SigningKeys | None) -> User:

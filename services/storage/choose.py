@@ -5,7 +5,6 @@ from pathlib import Path
 
 from services.core.settings import Settings, get_settings
 from services.storage.base import Storage, StorageNotConfigured
-from services.storage.bucket import BucketStorage
 from services.storage.folder import FolderStorage
 
 
@@ -20,6 +19,8 @@ def storage_of(settings: Settings) -> Storage:
     if settings.storage_folder:
         return FolderStorage(Path(settings.storage_folder).absolute())
     if settings.supabase_url and settings.supabase_service_role_key:
+        from services.storage.bucket import BucketStorage  # what it needs costs each process 4 MB
+
         return BucketStorage(
             url=settings.supabase_url,
             key=settings.supabase_service_role_key.get_secret_value(),

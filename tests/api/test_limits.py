@@ -1,6 +1,5 @@
 """How often a caller may come: counted in Redis, and not counted when Redis is away."""
 
-import os
 import socket
 import threading
 import time
@@ -53,6 +52,19 @@ def test_the_longer_limit_counts_too():
     assert int(found[2].headers["retry-after"]) > 60
 
 
+def test_behind_a_proxy_callers_without_a_token_are_told_apart_by_what_it_says():
+    app = probe_app(rate_limits=["1/minute"], client_address_header="Fly-Client-IP", redis_prefix=f"{uuid.uuid4()}:")
+    with serving(app) as url, httpx.Client(base_url=url) as client:
+
+        def asks(**headers):
+            return client.get("/api/v1/aliexpress/callback", headers=headers).status_code
+
+        for told in ("203.0.113.7", "2001:db8:1:2::3", "nonsense"):
+            assert asks(**{"Fly-Client-IP": told}) != 429
+        for told in ("203.0.113.7", "2001:db8:1:2:ffff::1", "other nonsense"):  # no address: the connection's counts
+            assert asks(**{"Fly-Client-IP": told}) == 429
+
+
 def silent_server():
     """Accepts connections and never says a word."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -85,9 +97,10 @@ def test_redis_away_or_silent_lets_everyone_pass_quickly(caplog):
             assert len(told) == 1
 
 
-def test_limits_are_shared_by_all_processes():
+def test_limits_are_shared_by_all_processes_of_a_stack_and_no_other():
     headers = caller()
     with serving(probe_app(rate_limits=["2/minute"])) as one, serving(probe_app(rate_limits=["2/minute"])) as two:
         statuses = [httpx.get(f"{url}/api/v1/auth/me", headers=headers).status_code for url in (one, two, one)]
     assert statuses == [200, 200, 429]
-    assert os.environ["REDIS_URL"]
+    with serving(probe_app(rate_limits=["2/minute"], redis_prefix="beside:")) as url:
+        assert httpx.get(f"{url}/api/v1/auth/me", headers=headers).status_code == 200

@@ -21,3 +21,13 @@ def test_production_names_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("ENCRYPTION_KEYS", "")
     with pytest.raises(ValidationError, match="SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY, ENCRYPTION_KEYS"):
         Settings()
+
+
+@pytest.mark.parametrize("address", ["abc.supabase.co", "postgresql://postgres:pw@db.abc.supabase.co/postgres"])
+def test_a_project_without_an_address_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Not by every request: its keys could never be fetched."""
+    monkeypatch.setenv("SUPABASE_URL", address)
+    with pytest.raises(ValidationError, match="the project's address"):
+        Settings()
+    monkeypatch.setenv("SUPABASE_URL", "https://abc.supabase.co/\n")
+    assert Settings().jwt_issuer == "https://abc.supabase.co/auth/v1"

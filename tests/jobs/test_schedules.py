@@ -1,7 +1,7 @@
 """Each fire of a schedule becomes a job once; and keeping schedules."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -80,9 +80,9 @@ def due_at(id_: UUID, moment: datetime, **columns: Any) -> None:
             connection.execute(f"UPDATE schedules SET {name} = %s WHERE id = %s", (value, id_))
 
 
-def fire(moment: datetime | None = None) -> schedules.Fired:
+def fire(moment: datetime | None = None, *, leave: Collection[UUID] = ()) -> schedules.Fired:
     with db.transaction(role="shopopti_ledger") as session:
-        return fire_due(session, moment=moment)
+        return fire_due(session, leave=leave, moment=moment)
 
 
 def jobs_of(id_: UUID) -> list[tuple[datetime, str, str]]:
@@ -237,9 +237,8 @@ def test_a_schedule_in_anothers_hands_is_left_to_it(merchant: UUID) -> None:
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("kind", "test_by_hand_only"), ("args", '{"n": "many"}'), ("args", '{"m": 1}'),
-     ("time_zone", "Mars/Olympus"), ("cron", "0 0 31 2 *"), ("cron", "nonsense")],
-)  # fmt: skip
+    [("time_zone", "Mars/Olympus"), ("cron", "0 0 31 2 *"), ("cron", "nonsense")],
+)
 def test_a_schedule_that_cannot_fire_is_disabled_and_stops_no_other(merchant: UUID, column: str, value: str) -> None:
     bad, good = make(merchant, cron="* * * * *"), make(merchant)
     due_at(bad, NOON - timedelta(seconds=1), **{column: value})
@@ -264,6 +263,31 @@ def test_a_kind_of_another_release_is_left_to_that_release(merchant: UUID) -> No
         assert (fired.jobs, fired.disabled, fired.more, fired.next_in) == (0, 0, False, None)
         with db.transaction(merchant_id=merchant) as session:
             assert schedules.problem(session.get_one(Schedule, id_)) is not None
+    assert fire(NOON).jobs == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("kind", "test_by_hand_only"), ("args", '{"n": "many"}'), ("args", '{"m": 1}')],
+)
+def test_what_only_another_release_understands_is_left_to_it_and_stops_no_other(
+    merchant: UUID, monkeypatch: pytest.MonkeyPatch, column: str, value: str
+) -> None:
+    monkeypatch.setattr(schedules, "PAGE", 1)
+    strange, good = make(merchant), make(merchant)
+    due_at(strange, NOON - timedelta(seconds=1), **{column: value})
+    due_at(good, NOON)
+    first = fire(NOON)
+    assert (first.jobs, first.disabled, first.left, first.more) == (0, 0, [strange], True)
+    second = fire(NOON, leave=first.left)
+    assert (second.jobs, second.left) == (1, [])
+    assert fire(NOON, leave=first.left).next_in == 60
+    assert times(strange) == (NOON - timedelta(seconds=1), None, True)
+    with db.transaction(merchant_id=merchant) as session:
+        broken = session.get_one(Schedule, strange)
+        assert schedules.problem(broken) is not None
+        assert schedules.upcoming(broken, 5) == []
+    due_at(strange, NOON, kind="test_scheduled_stock", args='{"n": 1}')  # the release that understands it
     assert fire(NOON).jobs == 1
 
 

@@ -264,9 +264,14 @@ def test_keys_are_fetched_once_and_kept(supabase, keys, key_server, clock):
     assert key_server.asked == 2
 
 
-def test_keys_are_fetched_once_by_a_crowd(supabase, keys, key_server):
+@pytest.mark.parametrize("idle", [None, USABLE_SECONDS + 1])  # the first of all; the first after a quiet night
+def test_keys_are_fetched_once_by_a_crowd(supabase, keys, key_server, clock, idle):
     private, public = key_pair("a")
-    key_server.document, key_server.delay = {"keys": [public]}, 0.2
+    key_server.document = {"keys": [public]}
+    if idle:
+        authenticate(signed(private, "a"), settings=supabase, keys=keys)
+        clock.now += idle
+    key_server.asked, key_server.delay = 0, 0.2
     barrier, failed = threading.Barrier(16), []
 
     def go():

@@ -1,5 +1,9 @@
 """The writer of a worker process, alone: what one job does to it must not reach the others."""
 
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +16,7 @@ from services.core.settings import get_settings
 from services.jobs import ledger
 from services.jobs.ledger import Connection, Ending
 from services.jobs.run import Run
+from tests.conftest import ROOT
 from tests.jobs.conftest import put, ring_all, row
 from workers import ledger_writer
 from workers.ledger_writer import LedgerWriter
@@ -148,3 +153,40 @@ def test_the_last_progress_is_written_with_the_end(writer: LedgerWriter, merchan
     writer.end(run, Ending(run.id, run.claim.claims, "succeeded", "done"))
     until(lambda: row(run.id, "state") == ("succeeded",))
     assert row(run.id, "progress_done", "progress_total", "progress_note") == (4, 4, "all of it")
+
+
+# A process with a job that comes to no checkpoint and a thread that waits for a claim, told to go.
+_DRAINED = """
+import logging, sys, threading, time
+from uuid import UUID
+from services.core.settings import get_settings
+from services.jobs.ledger import Claim
+from services.jobs.run import Run
+from workers import ledger_writer
+
+logging.basicConfig(format="%(message)s")
+ledger_writer.LAST_WORDS = 0.2
+settings = get_settings().model_copy(update={"drain_seconds": 0.3, "heartbeat_seconds": 0.1})
+writer = ledger_writer.LedgerWriter(settings, ending_of_timeout=None)
+held = Claim(UUID(int=1), UUID(int=2), "lab_stubborn", {}, 1, 5, 1, None, None, None, None)
+writer.held[held.id] = Run(held)
+threading.Thread(target=writer.claim, args=(UUID(int=3),)).start()
+time.sleep(0.2)
+ledger_writer.drain()
+time.sleep(60)
+"""
+
+
+def test_draining_ends_in_time_while_the_database_is_silent() -> None:
+    """Half a minute late, the platform would have killed it, and its log would say that jobs went back."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"postgresql://nobody:x@127.0.0.1:{silent.getsockname()[1]}/nothing"
+        ended = subprocess.run(
+            [sys.executable, "-c", _DRAINED], cwd=ROOT, env={**os.environ, "DATABASE_URL": address},
+            capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.splitlines()[-1] == (
+        "drain time is over, 1 jobs left to their leases: the ledger cannot be written"
+    )
+    assert "heartbeat failed" not in ended.stderr  # the keeper was still at its first attempt to connect

@@ -17,7 +17,6 @@ from uuid import UUID
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from services.core.clock import now
 from services.core.db import transaction
@@ -171,6 +170,9 @@ def _release(merchant_id: UUID, connection_id: UUID, until: datetime) -> None:
 
 def _keep(merchant_id: UUID, connection_id: UUID, secrets_version: int, tokens: Tokens) -> None:
     """Keep what was given, whatever it takes: nobody gives it twice."""
+    # Here, because every API process would carry it (4 MB), and few ever renew.
+    from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
     patient: Any = Retrying(
         stop=stop_after_delay(WRITE_SECONDS),
         wait=wait_exponential_jitter(multiplier=0.1, max=3.0, jitter=0.2),

@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter
 
 from services.affiliate.cache import Cache
-from services.affiliate.memory import RedisAway, memory
 from services.affiliate.sources import AffiliateNotSetUp, Market, Source, has_credentials, sources, tracking_id
 from services.core.errors import Invalid, ShopOptiError, TooMany, Unavailable
+from services.core.memory import RedisAway, memory
 from services.core.settings import Settings
 from services.suppliers.aliexpress_affiliate import products
 from services.suppliers.aliexpress_affiliate.products import AffiliateProduct, Category, Results, Search

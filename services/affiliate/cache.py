@@ -17,9 +17,9 @@ from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
-from services.affiliate.memory import Memory, RedisAway
 from services.core.clock import now
 from services.core.errors import ShopOptiError, Unavailable
+from services.core.memory import Memory, RedisAway
 
 LEASE_MS = 17_000  # of whoever asks: longer than the pace and the call may take (sources.CALL_SECONDS)
 FAILED_SECONDS = 1.0

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from services.affiliate.memory import RedisAway, memory
 from services.core.clock import now
+from services.core.memory import RedisAway, memory
 from services.core.settings import Settings
 from services.suppliers.errors import WaitUntil
 

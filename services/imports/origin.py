@@ -11,7 +11,7 @@ from services.catalog.edits import MANUAL
 from services.core.crypto import decrypt, encrypt
 from services.core.errors import Conflict
 from services.core.ids import new_id
-from services.models import Import, OrderImport, Source
+from services.models import Connection, Import, OrderImport, Source
 
 
 class SourceNameReserved(Conflict):
@@ -22,6 +22,17 @@ def refuse_reserved(name: str) -> None:
     """Raise SourceNameReserved for a name that no feed may have."""
     if name == MANUAL:
         raise SourceNameReserved
+
+
+class SourceOfSupplier(Conflict):
+    """A supplier is, or was, connected by this name, and its products are those of its offers: use another one."""
+
+
+def refuse_suppliers(session: Session, source: Source) -> None:
+    """Raise SourceOfSupplier, with the `connection_id`, for a source that no feed may fill."""
+    named = select(Connection.id).where(Connection.merchant_id == source.merchant_id, Connection.name == source.name)
+    if (connection_id := session.scalar(named)) is not None:
+        raise SourceOfSupplier(param="source", connection_id=str(connection_id))
 
 
 def source_named(session: Session, *, merchant_id: UUID, name: str) -> Source:

@@ -20,7 +20,7 @@ from services.formats.look import HEAD, MAPPABLE, refuse_early
 from services.formats.numbers import currency_code
 from services.formats.read import kind
 from services.imports.jobs import ImportCsvProducts, ImportXmlFeed
-from services.imports.origin import source_named, split_secret
+from services.imports.origin import refuse_suppliers, source_named, split_secret
 from services.jobs import enqueue
 from services.models import Import, Source
 from services.storage import get_storage
@@ -183,10 +183,11 @@ def start_import(
     """An import of a stored file, of an address, or of what was fetched from there (both), and its job.
 
     The source is made if there is none of that name; its currency is that of an import that names none. Raises
-    ImportAlreadyActive (with the ids of the active one) when the same content, or the same address, is on its way into
-    the source with the same currency.
+    SourceNameReserved, SourceOfSupplier; ImportAlreadyActive (with the ids of the active one) when the same content, or
+    the same address, is on its way into the source with the same currency.
     """
     origin = source_named(session, merchant_id=merchant_id, name=source)
+    refuse_suppliers(session, origin)
     currency = currency or origin.currency
     content = stored.sha256 if stored else f"url {url}"
     id_ = new_id()

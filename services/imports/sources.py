@@ -15,7 +15,7 @@ from services.core.errors import Conflict, Invalid, NotFound
 from services.core.ids import new_id
 from services.core.paging import Page, Slice, paginate
 from services.imports.mappings import checked
-from services.imports.origin import refuse_reserved, split_secret
+from services.imports.origin import refuse_reserved, refuse_suppliers, split_secret
 from services.imports.receive import known_currency
 from services.imports.source_jobs import ImportSource
 from services.jobs import enqueue
@@ -67,9 +67,11 @@ def create_source(session: Session, *, merchant_id: UUID, name: str, **settings:
 def update_source(session: Session, id_: UUID, changes: Mapping[str, Any]) -> Source:
     """Change settings; the name stays, since products are known by it. What was fetched before counts for nothing.
 
-    Raises SourceNotFound, CurrencyUnknown, FieldUnknown, MappingInvalid.
+    Raises SourceNotFound, SourceOfSupplier for an address, CurrencyUnknown, FieldUnknown, MappingInvalid.
     """
     source = get_source(session, id_, lock=True)
+    if changes.get("url") is not None:
+        refuse_suppliers(session, source)
     _change(source, changes)
     source.updated_at = func.clock_timestamp()
     session.flush()

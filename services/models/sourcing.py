@@ -98,7 +98,10 @@ class Quota(Base):
     """What is left of an endpoint's quota. Of nobody: whoever has the secrets that `credential` digests shares it."""
 
     __tablename__ = "quotas"
-    __table_args__ = (PrimaryKeyConstraint("credential", "endpoint"),)
+    __table_args__ = (
+        PrimaryKeyConstraint("credential", "endpoint"),
+        Index("quotas_touched_at_idx", "touched_at"),
+    )
 
     credential: Mapped[str]  # services.sourcing.quotas.meter.credential_of
     endpoint: Mapped[str]

@@ -15,8 +15,8 @@ from pydantic import TypeAdapter
 from services.affiliate import ask, cache, pace
 from services.affiliate.ask import AffiliateAway
 from services.affiliate.cache import Cache
-from services.affiliate.memory import Memory, memory
 from services.affiliate.sources import Market
+from services.core.memory import Memory, memory
 from services.core.settings import get_settings
 from services.suppliers.aliexpress_affiliate.products import Search
 from services.suppliers.errors import WaitUntil

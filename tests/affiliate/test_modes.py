@@ -5,7 +5,7 @@ import socket
 import pytest
 from pydantic import SecretStr
 
-from services.affiliate.memory import memory
+from services.core.memory import memory
 from tests.affiliate.conftest import asked, configured, real
 from tests.suppliers.canned import Says
 
@@ -90,8 +90,8 @@ def test_what_fails_is_an_error_unless_the_sandbox_may_stand_in(proxy, world, ca
     assert metadata["instead_of"].startswith("AliExpress: ")
     # What the sandbox said is nowhere that a real answer would be looked for.
     kept = memory(settings).ask(lambda redis: list(redis.scan_iter(match=f"{settings.redis_prefix}affiliate:*")))
-    assert [key for key in kept if b":sandbox:" in key]
-    assert not [key for key in kept if b":real:" in key and b":failed" not in key]
+    assert [key for key in kept if ":sandbox:" in key]
+    assert not [key for key in kept if ":real:" in key and ":failed" not in key]
     never = proxy(**there, mock_mode="false", mock_fallback=True).post(SEARCH, json={})
     assert never.status_code == status
 

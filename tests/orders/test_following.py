@@ -7,6 +7,7 @@ import json
 import pytest
 from sqlalchemy import select
 
+from services.core.clock import now
 from services.core.db import transaction
 from services.models import Job
 from tests import inline
@@ -155,8 +156,6 @@ def test_a_push_is_a_hint_that_is_read_again(world, anonymous):
 
 def reconcile(shop, client):
     """A comparison of today, on demand: its result."""
-    from services.core.clock import now
-
     asked = {"connection_id": str(shop.connection_id), "since": now().date().isoformat()}
     answer = client.post("/api/v1/orders/reconcile", json=asked)
     assert answer.status_code == 202, answer.text
@@ -187,3 +186,9 @@ def test_the_ledgers_are_compared_and_either_side_may_lack_something(world, clie
     assert shop.waiting(forgotten) == []
     wrong = client.post("/api/v1/orders/reconcile", json={"since": "2020-01-01"})
     assert (wrong.status_code, wrong.json()["param"]) == (422, "since")
+    # Refused credentials are told to the merchant.
+    with world.fault("revoked", supplier="bigbuy", route="order/*"):
+        asked = {"connection_id": str(shop.connection_id), "since": now().date().isoformat()}
+        job_id = client.post("/api/v1/orders/reconcile", json=asked).json()["job_id"]
+        assert inline.work(job_id)["error_code"] == "supplier_reconnect_needed"
+    assert client.get(f"/api/v1/suppliers/{shop.connection_id}").json()["state"] == "reconnect_needed"

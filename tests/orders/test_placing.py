@@ -6,6 +6,7 @@ from services.core.db import transaction
 from services.orders.incoming.changes import OrderAlreadySent
 from services.orders.placing.resolve import resolve, seen_there
 from services.sourcing.accounts.connections import disconnect
+from services.suppliers.errors import ReconnectNeeded
 from tests import inline
 from tests.orders.selling import Shop, connect, goods_of, offer, stock_up
 from tests.suppliers.subjects import SUBJECTS
@@ -163,6 +164,11 @@ def test_of_a_split_order_whose_answer_was_lost_a_person_names_the_rest(spread):
     assert spread.waiting(order_id) == ["part_unaccounted"]
     assert len(spread.bought()) == 2
     who = {"merchant_id": spread.merchant, "order_id": order_id, "intent_id": intent.id}
+    with spread.world.fault("revoked", route="order", count=1), pytest.raises(ReconnectNeeded):
+        seen_there(**who, supplier_order_id=second)
+    assert (
+        len(spread.rows("UPDATE connections SET state = 'active' WHERE state = 'reconnect_needed' RETURNING id")) == 1
+    )
     found = seen_there(**who, supplier_order_id=second)
     with transaction(merchant_id=spread.merchant) as session:
         resolve(session, **who, found=found, user_id=spread.merchant)

@@ -248,3 +248,18 @@ def test_which_suppliers_there_are(client, world):
     assert found["bigbuy"]["about"].endswith("orders paid from a wallet.")
     assert found["bigbuy"]["capabilities"]["lists_catalogue"] is True
     assert found["aliexpress"]["capabilities"]["lists_catalogue"] is False
+
+
+def test_no_feed_fills_a_suppliers_source(ask, client):
+    connection_id = ask().json()["id"]
+    source_id = client.get("/api/v1/sources?name=bigbuy").json()["data"][0]["id"]
+    feed = {"file": ("feed.csv", "sku,title,price\nA1,Lamp,9.90\n")}
+    for answer in (
+        client.post("/api/v1/bulk/import", files=feed, data={"source": "bigbuy"}),
+        client.patch(f"/api/v1/sources/{source_id}", json={"url": "https://93.184.215.14/feed.csv"}),
+    ):
+        assert (*told(answer), answer.json()["connection_id"]) == (409, "source_of_supplier", connection_id)
+    # Nor once it is given up: it may come back.
+    assert client.delete(f"/api/v1/suppliers/{connection_id}").status_code == 204
+    assert told(client.post("/api/v1/bulk/import", files=feed, data={"source": "bigbuy"}))[1] == "source_of_supplier"
+    assert client.patch(f"/api/v1/sources/{source_id}", json={"apply": "ask"}).status_code == 200

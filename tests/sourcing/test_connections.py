@@ -165,7 +165,7 @@ def test_a_sync_goes_on_with_credentials_that_came_while_it_ran(client, world, m
         assert answer.status_code == 200, answer.text
         world.ask("DELETE", f"bigbuy/keys/{old}")
         parked = attempt.result()
-    assert (parked["state"], parked["reason"]) == ("scheduled", "credentials_changed")
+    assert (parked["state"], parked["reason"]) == ("scheduled", "token_awaited")
     assert work(job)["state"] == "succeeded"
     assert client.get(f"/api/v1/suppliers/{connection}").json()["state"] == "active"
     assert stored(merchant, connection) == truth(world)

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from ops.embedded import start_redis
 from services.core import db
 from services.core.clock import now
+from services.core.memory import Memory
 from services.sourcing.quotas.meter import SharedMeter, credential_of, meter_for
 from services.sourcing.quotas.stores import PostgresWindows, RedisWindows, postgres_windows
 from services.suppliers import aliexpress, bigbuy, feed
@@ -204,7 +205,7 @@ def test_postgres_knows_when_redis_was_emptied_or_is_away(tmp_path: Any) -> None
     server = start_redis(tmp_path / "redis", persist=False)
     clock = [now()]
     try:
-        fast = RedisWindows(server.url, prefix="t:", fallback=postgres_windows())
+        fast = RedisWindows(Memory(server.url), prefix="t:", fallback=postgres_windows())
         credential = fresh_name()
         meter = meter_of(credential, fast=fast, now=lambda: clock[0])
         clock[0] += timedelta(seconds=5)  # what was before it began to remember is over
@@ -232,7 +233,7 @@ def test_postgres_knows_when_redis_was_emptied_or_is_away(tmp_path: Any) -> None
 
 
 def test_an_answer_that_cannot_be_noted_does_not_hurt_the_work() -> None:
-    nowhere = RedisWindows("redis://127.0.0.1:1", prefix="t:", fallback=PostgresWindows())
+    nowhere = RedisWindows(Memory("redis://127.0.0.1:1"), prefix="t:", fallback=PostgresWindows())
     meter = meter_of(fresh_name(), fast=nowhere)
     meter.learn("orders", limit=1, remaining=0, reset=now() + timedelta(seconds=1))
     meter.take(["lists"])
@@ -279,6 +280,27 @@ def test_who_does_not_have_the_key_finds_nothing(merchant: Any) -> None:
         assert session.scalar(text("SELECT count(*) FROM quotas")) == 1
     with db.transaction(merchant_id=merchant) as session:
         assert session.scalar(text("SELECT count(*) FROM quotas")) == 0
+
+
+def test_what_nobody_has_asked_after_for_long_is_forgotten_when_something_new_comes() -> None:
+    old, young = fresh_name(), fresh_name()
+    for name in (old, young):
+        meter_of(name).take(["lists"])
+    for name, days in ((old, 31), (young, 29)):
+        with db.transaction() as session:
+            session.execute(text("SELECT set_config('shopopti.credential', :name, true)"), {"name": name})
+            session.execute(text("UPDATE quotas SET touched_at = now() - make_interval(days => :n)"), {"n": days})
+    assert counted(old) == 1
+    meter_of(fresh_name()).take(["lists"])
+    assert (counted(old), counted(young)) == (0, 1)
+
+
+def counted(credential: str) -> int:
+    """How many windows are remembered of it."""
+    with db.transaction() as session:
+        session.execute(text("SELECT set_config('shopopti.credential', :name, true)"), {"name": credential})
+        found: int = session.scalars(text("SELECT count(*) FROM quotas")).one()
+        return found
 
 
 def test_a_moment_is_waited_for_here_and_more_is_not() -> None:

@@ -24,10 +24,12 @@ from services.sourcing.accounts.oauth import Wanted, exchange, keep
 from services.sourcing.accounts.reach import Reached, reach, reconnect_needed
 from services.sourcing.accounts.renewal import RenewalUnderway, renew
 from services.sourcing.accounts.trials import trial_of, try_out
+from services.sourcing.jobs import SyncSupplierProducts
 from services.suppliers.errors import ReconnectNeeded
 from tasks.connections import renew_supplier_tokens
 from tests.conftest import ROOT
 from tests.inline import work as work_on
+from tests.sourcing.syncing import begin
 
 REFRESH = "/auth/token/refresh"
 
@@ -263,19 +265,22 @@ def test_a_refused_token_is_renewed_once_and_then_told(world, merchant, account)
     assert (row.state, row.problem) == ("reconnect_needed", "refused")
 
 
-def test_work_on_orders_waits_for_a_renewal(world, merchant, account):
+def test_work_waits_for_a_renewal(world, merchant, account):
     """What was refused is not told to the merchant while there is hope, and nothing is blocked."""
     change(merchant, account, checked_at=now() - expiry.FRESH)
-    with (
-        world.fault("revoked", supplier="aliexpress", route="aliexpress.trade.ds.order.get"),
-        pytest.raises(TokenAwaited),
-    ):
-        tracking.check(reach_of(merchant, account), "8198352049850001")
+    job = begin(merchant, SyncSupplierProducts(connection_id=account, only=["1005006000000001"]))
+    with world.fault("revoked", supplier="aliexpress", route="aliexpress.*"):
+        with pytest.raises(TokenAwaited):
+            tracking.check(reach_of(merchant, account), "8198352049850001")
+        change(merchant, account, token_expires_at=now() + timedelta(hours=1))  # as if the other had not come by
+        parked = work_on(job)
+        assert (parked["state"], parked["reason"], parked["attempt"]) == ("scheduled", "token_awaited", 0)
     assert row_of(merchant, account).state == "active"
     with transaction(merchant_id=merchant) as session:
         assert fulfil._way(session, account) == Wait(3, "token_awaited")
     assert work(renewals(merchant)[-1].id)["state"] == "succeeded"
     assert reach_of(merchant, account).secrets_version == 2
+    assert work_on(job)["state"] == "succeeded"
 
 
 def test_what_cannot_be_renewed_is_told_at_its_end(world, merchant):

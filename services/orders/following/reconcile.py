@@ -22,7 +22,7 @@ from services.orders import intents
 from services.orders.attention import Item, close_items, open_items
 from services.orders.events import Step, record
 from services.orders.jobs import ReconcileOrders
-from services.sourcing.accounts.reach import Reached, get_connection, reach
+from services.sourcing.accounts.reach import Reached, get_connection, heeding_refusals, reach
 from services.sourcing.quotas import breaker
 from services.suppliers.base import PlacedOrder, Placement
 from services.suppliers.errors import FatalForItem
@@ -73,7 +73,7 @@ def reconcile(run: Run, job: ReconcileOrders) -> dict[str, Any]:
     """Compare a period, or share it out among the merchant's connections.
 
     The result counts intents `compared`, and what is `not_at_supplier` and `not_here`; each is in the attention list.
-    Raises what `reach` raises, errors of suppliers, Stopped.
+    Raises what `reach` and `heeding_refusals` raise, errors of suppliers, Stopped.
     """
     if job.connection_id is None:
         return _share_out(run, job)
@@ -81,7 +81,7 @@ def reconcile(run: Run, job: ReconcileOrders) -> dict[str, Any]:
         reached = reach(session, job.connection_id)
         part = _part(session, job)
     found: Counter[str] = Counter(compared=0, not_at_supplier=0, not_here=0)
-    with breaker.guarded(run, reached.id) as supplier:
+    with heeding_refusals(reached), breaker.guarded(run, reached.id) as supplier:
         for sent in part:
             run.progress(found["compared"], None, "comparing")
             found.update(_compare(reached, sent))

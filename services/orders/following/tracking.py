@@ -21,11 +21,10 @@ from services.orders.jobs import FollowConnection
 from services.orders.placing.lookup import unaccounted
 from services.orders.states import settle
 from services.orders.watch import review
-from services.sourcing.accounts.expiry import TokenAwaited
-from services.sourcing.accounts.reach import Reached, reach, reconnect_needed
+from services.sourcing.accounts.reach import Reached, heeding_refusals, reach
 from services.sourcing.quotas import breaker
 from services.suppliers.base import OrderState, OrderStatus, Tracking
-from services.suppliers.errors import FatalForItem, ReconnectNeeded, Retry
+from services.suppliers.errors import FatalForItem, Retry
 
 # State → (younger than so many hours, asked after again in so many). The first that fits; none: it is over.
 _RHYTHM: dict[str, tuple[tuple[float, float], ...]] = {
@@ -108,15 +107,9 @@ def check(reached: Reached, order_id: str) -> None:
     Raises Retry, WaitUntil, TokenAwaited, ReconnectNeeded (the connection is marked), FatalForConnection.
     """
     try:
-        status = reached.adapter.order_status(reached.connection, order_id)
-        parcels = reached.adapter.tracking(reached.connection, order_id) if status.state in _TRACKED else ()
-    except ReconnectNeeded as error:
-        with transaction(merchant_id=reached.merchant_id) as session:
-            version, reason = reached.secrets_version, error.detail
-            marked = reconnect_needed(session, reached.id, secrets_version=version, reason=reason)
-        if not marked:
-            raise TokenAwaited(retry_after=1) from error
-        raise
+        with heeding_refusals(reached):
+            status = reached.adapter.order_status(reached.connection, order_id)
+            parcels = reached.adapter.tracking(reached.connection, order_id) if status.state in _TRACKED else ()
     except (FatalForItem, Retry) as error:
         with transaction(merchant_id=reached.merchant_id) as session:
             _put_off(session, reached, order_id)

@@ -12,7 +12,7 @@ from services.orders.intents import NOT_THERE, Standing
 from services.orders.placing.lookup import unaccounted
 from services.orders.states import settle
 from services.orders.watch import review
-from services.sourcing.accounts.reach import reach
+from services.sourcing.accounts.reach import heeding_refusals, reach
 from services.suppliers.base import PlacedOrder, Placement
 from services.suppliers.errors import FatalForItem
 
@@ -36,13 +36,15 @@ class BelongsElsewhere(Conflict):
 def seen_there(*, merchant_id: UUID, order_id: UUID, intent_id: UUID, supplier_order_id: str) -> PlacedOrder:
     """The order of that number as the supplier has it. No transaction may be open: the supplier is asked.
 
-    Raises IntentNotFound, NothingInDoubt, SupplierHasNoSuchOrder, what `reach` raises, and errors of suppliers.
+    Raises IntentNotFound, NothingInDoubt, SupplierHasNoSuchOrder, what `reach` and `heeding_refusals` raise, errors of
+    suppliers.
     """
     with transaction(merchant_id=merchant_id) as session:
         at = _in_doubt(session, order_id, intent_id)
         reached = reach(session, at.connection_id)
     try:
-        status = reached.adapter.order_status(reached.connection, supplier_order_id)
+        with heeding_refusals(reached):
+            status = reached.adapter.order_status(reached.connection, supplier_order_id)
     except FatalForItem as error:
         raise SupplierHasNoSuchOrder(error.detail, param="supplier_order_id") from error
     return PlacedOrder(status.id, refs=status.refs, total=status.total)

@@ -2,25 +2,29 @@
 
     with run.transaction() as session:
         reached = reach(session, connection_id)
-    for page in reached.adapter.offers(reached.connection): …
+    with heeding_refusals(reached):
+        for page in reached.adapter.offers(reached.connection): …
 
 No transaction may be open while the supplier is called.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from services.core.db import transaction
 from services.core.errors import Conflict, Invalid, NotFound
 from services.core.settings import Settings, get_settings
 from services.models import Connection
 from services.sourcing.accounts.credentials import read
-from services.sourcing.accounts.expiry import renew_refused, see_to_expiry
+from services.sourcing.accounts.expiry import TokenAwaited, renew_refused, see_to_expiry
 from services.sourcing.quotas.meter import metered
 from services.suppliers import base
+from services.suppliers.errors import ReconnectNeeded
 from services.suppliers.registry import adapter
 
 
@@ -136,3 +140,21 @@ def reconnect_needed(session: Session, id_: UUID, *, secrets_version: int, reaso
         row.state, row.problem = "reconnect_needed", reason
     session.flush()
     return True
+
+
+@contextmanager
+def heeding_refusals(reached: Reached) -> Iterator[None]:
+    """Call the supplier inside: refused credentials are renewed where they can be, or else the connection is marked.
+
+    Raises TokenAwaited where there are others, or soon will be: begin again with `reach`; ReconnectNeeded where it is
+    marked.
+    """
+    try:
+        yield
+    except ReconnectNeeded as error:
+        with transaction(merchant_id=reached.merchant_id) as session:
+            version = reached.secrets_version
+            marked = reconnect_needed(session, reached.id, secrets_version=version, reason=error.detail)
+        if marked:
+            raise
+        raise TokenAwaited(retry_after=1) from error

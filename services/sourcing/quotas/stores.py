@@ -1,30 +1,21 @@
 """Where windows are kept: Postgres under row locks, Redis by one script that compares before it writes."""
 
 import json
-import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.core import db
 from services.core.errors import Unavailable
+from services.core.memory import Memory, RedisAway, memory
 from services.core.settings import get_settings
 from services.sourcing.quotas.windows import Window
 from services.suppliers.base import Quota
 
-REDIS_TIMEOUT_SECONDS = 0.5
-PAUSE_SECONDS = 5.0  # without Redis after it failed, so that not every call waits for it to fail again
 TRIES = 200  # somebody else wrote first every time; of all who try at once, one gets through
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Decide = Callable[[dict[str, Window]], T]
@@ -116,33 +107,22 @@ class RedisWindows:
     after this process went from one place to the other.
     """
 
-    def __init__(self, url: str, *, prefix: str, fallback: Windows) -> None:
-        self._client: Redis = Redis.from_url(
-            url,
-            socket_timeout=REDIS_TIMEOUT_SECONDS,
-            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
-        )
+    def __init__(self, memory: Memory, *, prefix: str, fallback: Windows) -> None:
+        self._memory = memory
         self._prefix = prefix
         self._fallback = fallback
-        self._away_until = 0.0
         self._is_away = False
         self._moved_at = float("-inf")
-        self._told_at = float("-inf")
 
     def change(self, credential: str, quotas: Sequence[Quota], decide: Decide[T], *, at: float) -> T:
         """See Windows. Raises CallsUncounted, and what the fallback raises."""
-        if time.monotonic() >= self._away_until:
-            try:
-                if self._is_away:
-                    self._client.ping()
-                self._move(at, away=False)
-                return self._change(credential, quotas, decide, at)
-            except (RedisError, OSError) as error:
-                self._leave_alone(error)
-                self._move(at, away=True)
+        try:
+            if self._is_away:
+                self._memory.ask(lambda redis: redis.ping())
+            self._move(at, away=False)
+            return self._memory.ask(lambda redis: self._change(redis, credential, quotas, decide, at))
+        except RedisAway:
+            self._move(at, away=True)
 
         def decide_here(windows: dict[str, Window]) -> T:
             for quota in quotas:
@@ -151,23 +131,25 @@ class RedisWindows:
 
         return self._fallback.change(credential, quotas, decide_here, at=at)
 
-    def _change(self, credential: str, quotas: Sequence[Quota], decide: Decide[T], at: float) -> T:
+    def _change(self, redis: Any, credential: str, quotas: Sequence[Quota], decide: Decide[T], at: float) -> T:
         keys = [f"{self._prefix}quota:{credential}:{quota.endpoint}" for quota in quotas]
         for _ in range(TRIES):
-            windows, read = self._read(keys, quotas, at)
+            windows, read = self._read(redis, keys, quotas, at)
             _settle(windows, at)
             answer = decide(windows)
             written = [json.dumps(window.document()) for window in windows.values()]
             kept = [round(1000 * _memory_seconds(window)) for window in windows.values()]
-            if written == read or self._client.eval(_COMPARE_AND_WRITE, len(keys), *keys, *read, *written, *kept):
+            if written == read or redis.eval(_COMPARE_AND_WRITE, len(keys), *keys, *read, *written, *kept):
                 return answer
         raise CallsUncounted(retry_after=1)
 
-    def _read(self, keys: list[str], quotas: Sequence[Quota], at: float) -> tuple[dict[str, Window], list[str]]:
+    def _read(
+        self, redis: Any, keys: list[str], quotas: Sequence[Quota], at: float
+    ) -> tuple[dict[str, Window], list[str]]:
         since_key = f"{self._prefix}quota:since"  # when Redis, if it was emptied, began to remember
-        told, *found = cast("list[str | None]", self._client.mget([since_key, *keys]))
+        told, *found = redis.mget([since_key, *keys])
         if told is None:
-            self._client.set(since_key, repr(at), nx=True)
+            redis.set(since_key, repr(at), nx=True)
         since = at if told is None else float(told)
         windows = {}
         for quota, raw in zip(quotas, found, strict=True):
@@ -182,13 +164,6 @@ class RedisWindows:
         if away != self._is_away:
             self._is_away, self._moved_at = away, at
 
-    def _leave_alone(self, error: Exception) -> None:
-        at = time.monotonic()
-        self._away_until = at + PAUSE_SECONDS
-        if at - self._told_at > 60:
-            self._told_at = at
-            logger.warning("Redis is away, calls to suppliers are counted in Postgres: %s", error)
-
 
 @cache
 def postgres_windows() -> PostgresWindows:
@@ -198,9 +173,9 @@ def postgres_windows() -> PostgresWindows:
 
 @cache
 def redis_windows() -> RedisWindows:
-    """The process's own, on the Redis of the settings. The client's pool notices a fork by itself."""
+    """The process's own, on the Redis of the settings."""
     settings = get_settings()
-    return RedisWindows(settings.redis_url, prefix=settings.redis_prefix, fallback=postgres_windows())
+    return RedisWindows(memory(settings), prefix=settings.redis_prefix, fallback=postgres_windows())
 
 
 def fresh(quota: Quota) -> Window:

@@ -23,7 +23,7 @@ from services.core.ids import new_id
 from services.imports.work import FILE, Origin, apply_approved, run_import
 from services.jobs import Cancel, Outcome, Run, Snooze, Stopped
 from services.models import Changeset, Connection, Import, Offer, Source, SyncRun
-from services.sourcing.accounts.reach import Reached, get_connection, reach, reconnect_needed
+from services.sourcing.accounts.reach import Reached, get_connection, heeding_refusals, reach
 from services.sourcing.jobs import SyncSupplierProducts, SyncSupplierStock
 from services.sourcing.offers import store
 from services.sourcing.offers.drafts import is_anything_to_draft, stage_offers
@@ -32,7 +32,6 @@ from services.sourcing.offers.links import link_found, link_made
 from services.sourcing.quotas import breaker
 from services.sourcing.syncs import runs
 from services.suppliers import base
-from services.suppliers.errors import ReconnectNeeded
 
 WAIT_SECONDS = 15.0
 BATCH_ITEMS = 4_000  # a transaction stores about so many: smaller ones spend their time on beginning and ending
@@ -80,13 +79,8 @@ def _sync(run: Run, asked: Asked) -> Outcome | None:
         if sync.walked_at is None:
             with run.transaction() as session:
                 reached = reach(session, asked.connection_id)
-            try:
-                with breaker.guarded(run, reached.id) as supplier:
-                    _walk(run, sync.id, reached, asked, supplier)
-            except ReconnectNeeded as error:
-                if not _is_refused(run, sync.id, reached, error):
-                    return Snooze(1, "credentials_changed")
-                raise
+            with heeding_refusals(reached), breaker.guarded(run, reached.id) as supplier:
+                _walk(run, sync.id, reached, asked, supplier)
         return _plan(run, sync.id)
     except Stopped as stopped:
         if isinstance(stopped.outcome, Cancel):
@@ -97,25 +91,6 @@ def _sync(run: Run, asked: Asked) -> Outcome | None:
         again = isinstance(error, Unavailable | TooMany)
         _close(run, sync.id, "running" if again else "failed", error.code, error.detail)
         raise
-
-
-def _is_refused(run: Run, sync_id: UUID, reached: Reached, error: ReconnectNeeded) -> bool:
-    """Mark the connection; False when it has other credentials by now, which are to be tried.
-
-    Access that can be renewed is renewed, once a run. Raises what `renewal.renew` raises.
-    """
-    with run.transaction() as session:
-        sync = session.get_one(SyncRun, sync_id, with_for_update=True)
-        renewable = "refresh_token" in reached.connection.secrets and not sync.counts.get("renewed")
-        if renewable:
-            sync.counts = {**sync.counts, "renewed": 1}
-    if renewable:
-        from services.sourcing.accounts.renewal import renew
-
-        renew(run.merchant_id, reached.id, secrets_version=reached.secrets_version)
-        return False
-    with run.transaction() as session:
-        return reconnect_needed(session, reached.id, secrets_version=reached.secrets_version, reason=error.detail)
 
 
 def _close(run: Run, sync_id: UUID, state: str, code: str, message: str | None) -> None:

@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from services.core.settings import Settings
 
-TIMEOUT_SECONDS = 0.25
+TIMEOUT_SECONDS = 0.5
 PAUSE_SECONDS = 5.0  # without Redis after it failed, so that not every request waits for it to fail again
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class RedisAway(Exception):
 
 
 class Memory:
-    """A Redis, shared by all processes. Its client serves any number of threads."""
+    """A Redis, shared by all processes. Its client serves any number of threads, and notices a fork by itself."""
 
     def __init__(self, url: str) -> None:
         self._client: Redis = Redis.from_url(
@@ -36,6 +36,7 @@ class Memory:
             socket_connect_timeout=TIMEOUT_SECONDS,
             socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
         )
         self._lock = threading.Lock()
         self._paused_until = 0.0
@@ -58,7 +59,7 @@ class Memory:
             if now - self._logged_at < 60:
                 return
             self._logged_at = now
-        logger.warning("Redis is away, AliExpress is asked without a cache: %s", error)
+        logger.warning("Redis is away, and is done without: %s", error)
 
 
 def memory(settings: Settings) -> Memory:

@@ -21,12 +21,10 @@ from services.orders.attention import Item, close_items, open_items
 from services.orders.intents import Planned, PlannedLine
 from services.orders.policy import policy_of
 from services.orders.routing.candidates import known
-from services.orders.routing.route import Parcel, Routing
+from services.orders.routing.route import CENT, Parcel, Routing
 from services.orders.watch import ELSEWHERE
 from services.sourcing.accounts.reach import get_connection
 from services.suppliers.registry import adapter
-
-CENT = Decimal("0.01")
 
 # Whether anything is to be planned, and what this job was refused.
 _LEFT = text("""
@@ -130,7 +128,6 @@ def _planned(parcel: Parcel, routing: Routing, order: Order, policy: OrderPolicy
     )
     # Amounts are in the currency they were compared in; the supplier's own is one of its offers'.
     offer = parcel.picks[0].offer
-    expected = None if parcel.shipping is None else parcel.total
     ceiling = _ceiling(parcel, routing, order, policy)
     return Planned(
         parcel.connection_id,
@@ -138,7 +135,7 @@ def _planned(parcel: Parcel, routing: Routing, order: Order, policy: OrderPolicy
         asdict(fitted.address),
         fitted.shown_repairs(),
         offer.currency,
-        expected=expected and expected / offer.rate,
+        expected=parcel.expected,
         ceiling=ceiling and max(CENT, (ceiling / offer.rate).quantize(CENT)),
     )
 

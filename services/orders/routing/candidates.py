@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from services.core.clock import now
-from services.models import Connection, Order
+from services.models import Connection, Order, OrderPolicy
 from services.orders.policy import policy_of
 from services.orders.routing.extras import learned
 from services.orders.routing.filling import Line, Offered, Rules, Tier
@@ -107,6 +107,17 @@ WHERE order_id = :order_id AND state NOT IN ('refused', 'cancelled')
 """)
 
 
+class Spent(NamedTuple):
+    """What is under way of an order, and what it costs."""
+
+    intents: int
+    total: Decimal
+    shipping: Decimal
+
+
+NOTHING_SPENT = Spent(0, Decimal(), Decimal())
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """All that routing an order takes."""
@@ -135,10 +146,13 @@ def known(
     session: Session,
     order: Order,
     *,
+    policy: OrderPolicy | None = None,
     waiting: Collection[UUID] = (),
     refused: Collection[tuple[UUID, str]] = (),
+    fresh: bool = False,
 ) -> Known:
-    """What is known for routing what is left of an order.
+    """What is known for routing what is left of an order. `fresh`: nothing was ever sent of it. `policy` where it is
+    read already.
 
     Without the lines that are `waiting` for somebody; offers that were `refused` (connection, offer variant) are
     barred.
@@ -164,8 +178,8 @@ def known(
         )
         for row in rows
     )
-    spent = session.execute(_SPENT, {"order_id": order.id}).one()
-    rules = policy_rules(session, order.merchant_id)
+    spent = NOTHING_SPENT if fresh else Spent(*session.execute(_SPENT, {"order_id": order.id}).one())
+    rules = policy_rules(policy or policy_of(session, order.merchant_id))
     return Known(
         lines,
         offers,
@@ -181,9 +195,8 @@ def known(
     )
 
 
-def policy_rules(session: Session, merchant_id: UUID) -> Rules:
+def policy_rules(policy: OrderPolicy) -> Rules:
     """What the merchant's policy says of routing."""
-    policy = policy_of(session, merchant_id)
     return Rules(
         route=policy.route,
         preferred=tuple(policy.preferred),

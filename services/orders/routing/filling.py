@@ -174,19 +174,19 @@ def fill(lines: Sequence[Line], offers: Sequence[Offered], *, rules: Rules, curr
     for offer in offers:
         why = _barred(offer, lines, rules, currency)
         usable.append(offer) if why is None else barred.append(why)
-    most = max((_there(offer, place) for offer in usable for place in _warehouses(offer)), default=0)
+    there = [(offer, {warehouse: _there(offer, warehouse) for warehouse in _warehouses(offer)}) for offer in usable]
+    most = max((pieces for _, have in there for pieces in have.values()), default=0)
     fitting: list[Line] = []
     for line in lines:
         if sum(one.pieces for one in fitting) + line.pieces <= most:
             fitting.append(line)
     pieces = sum(line.pieces for line in (fitting or lines))
     options = []
-    for offer in usable:
-        own = [one for warehouse in _warehouses(offer) if (one := _option(offer, warehouse, pieces, rules))]
+    for offer, have in there:
+        own = [_option(offer, warehouse, pieces, rules) for warehouse, few in have.items() if pieces <= few]
         options += own
         if not own:
-            have = max(_there(offer, warehouse) for warehouse in _warehouses(offer))
-            barred.append(reason("not_enough", offer, have=have, pieces=pieces))
+            barred.append(reason("not_enough", offer, have=max(have.values()), pieces=pieces))
     unfilled = {}
     for line in lines:
         if line not in fitting:
@@ -237,9 +237,7 @@ def _there(offer: Offered, warehouse: str) -> int:
     return max(0, min(stock, own - offer.taken))
 
 
-def _option(offer: Offered, warehouse: str, pieces: int, rules: Rules) -> Option | None:
-    if offer.cost is None or pieces > _there(offer, warehouse):
-        return None
+def _option(offer: Offered, warehouse: str, pieces: int, rules: Rules) -> Option:
     place = Place(rules.rank(offer.connection_id), offer.connection_id, warehouse, offer.currency)
     return Option(offer, place, pieces * offer.landed, _days(offer, warehouse, pieces))
 

@@ -165,8 +165,11 @@ def _by_currency(
             kept = tuple(option for option in want.options if option.offer.common == chosen)
             if not kept:
                 continue
+            if len(kept) == len(want.options):
+                group.append(want)
+                continue
             group.append(replace(want, options=kept))
-            dropped = {option.offer.id: option.offer for option in want.options if option not in kept}
+            dropped = {option.offer.id: option.offer for option in want.options if option.offer.common != chosen}
             for line in want.lines:
                 others[line.id] += [reason("other_currency", one, currency=one.common) for one in dropped.values()]
         left = [want for want in left if all(option.offer.common != chosen for option in want.options)]

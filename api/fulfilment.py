@@ -16,6 +16,7 @@ from services.core.db import transaction
 from services.orders.following.push import MAX_BYTES, take_push
 from services.orders.following.reconcile import ask_reconcile
 from services.orders.following.returns import Back, ask_return, move_return
+from services.orders.following.tracking import ask_after
 from services.orders.incoming.queries import Story, get_story
 from services.orders.jobs import ReconcileOrders
 from services.orders.placing.ask import ask, ask_many
@@ -203,6 +204,25 @@ class TrackingOut(Read):
 def track(order_id: UUID, session: SessionDep) -> TrackingOut:
     """Every supplier's order of this order, how it stands, and its parcels."""
     return TrackingOut.of(get_story(session, order_id))
+
+
+class AskedAfterOut(BaseModel):
+    """The jobs that ask the suppliers, one for each of their orders that is not over."""
+
+    order_id: UUID
+    job_ids: list[UUID]
+    status_urls: list[str]
+
+
+@router.post("/{order_id}/tracking", status_code=202, response_model=AskedAfterOut)
+def track_now(order_id: UUID, session: SessionDep, caller: CallerDep, once: IdempotencyKey) -> Response:
+    """Have the suppliers asked now, whenever they were to be asked next. Asked again meanwhile, it is the same jobs."""
+
+    def make() -> AskedAfterOut:
+        jobs = ask_after(session, order_id, merchant_id=caller.merchant_id)
+        return AskedAfterOut(order_id=order_id, job_ids=jobs, status_urls=[f"{JOBS}/{id_}" for id_ in jobs])
+
+    return once(session, {}, status=202, make=make)
 
 
 # -- What only a person can tell ---------------------------------------------------------------------------------------

@@ -293,7 +293,8 @@ class SupplierOrderOut(Read):
     warehouse: str | None
     created_at: datetime
     state_at: datetime
-    checked_at: datetime | None
+    checked_at: datetime | None = Field(description="When it was read last.")
+    check_at: datetime | None = Field(description="When the supplier is asked after it next; null: it is over.")
 
 
 class ParcelOut(Read):

@@ -31,9 +31,11 @@ from services.core.paging import ListOut
 from services.formats.numbers import currency_code
 from services.orders import attention, policy
 from services.orders.incoming import lines, queries
+from services.orders.incoming.again import ask_again
 from services.orders.incoming.cancel import cancel_order
 from services.orders.incoming.queries import OrderFilter
 from services.orders.incoming.receive import Receipt, receive
+from services.orders.jobs import MapOrderLines
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 
@@ -293,6 +295,34 @@ class MapIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     variant_id: UUID | None = None
+
+
+class MapManyIn(BaseModel):
+    """Which lines; without a variant they are looked up again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sku: Text | None = Field(default=None, description="Null, with no barcode either: all lines without a variant.")
+    barcode: Text | None = None
+    variant_id: UUID | None = Field(default=None, description="What they are.")
+
+
+class MappingOut(BaseModel):
+    """Lines being looked at; the job's result counts those `looked_at` and `mapped`."""
+
+    job_id: UUID
+    status_url: str
+
+
+@router.post("/map", status_code=202, response_model=MappingOut)
+def map_many(body: MapManyIn, session: SessionDep, caller: CallerDep, once: IdempotencyKey) -> Response:
+    """Say which variant all lines of a SKU or barcode are, or have all lines without a variant looked up again."""
+
+    def make() -> MappingOut:
+        job_id = ask_again(session, MapOrderLines(**body.model_dump()), merchant_id=caller.merchant_id)
+        return MappingOut(job_id=job_id, status_url=f"/api/v1/jobs/{job_id}")
+
+    return once(session, body, status=202, make=make)
 
 
 @router.post("/{order_id}/lines/{line_id}/map", response_model=LineOut)

@@ -8,10 +8,19 @@ from services.orders.jobs import (
     FollowConnection,
     FollowOrders,
     FulfillOrders,
+    MapOrderLines,
     ProcessOrderFulfillment,
     ReconcileOrders,
 )
 from tasks import task
+
+
+@task(MapOrderLines)
+def map_order_lines(run: Run, job: MapOrderLines) -> dict[str, int]:
+    """Lines that nobody knew."""
+    from services.orders.incoming.again import map_again
+
+    return map_again(run, job)
 
 
 @task(ProcessOrderFulfillment)

@@ -99,8 +99,8 @@ def write(
     job_id: UUID,
     planned: Sequence[Planned],
     send_after: datetime,
-) -> list[UUID]:
-    """Intents as they are planned, none sent before `send_after`. The caller holds the order's row.
+) -> list[Standing]:
+    """Intents as they are planned, none sent before `send_after`: how they stand. The caller holds the order's row.
 
     Pieces that another live intent has already are refused by the database (order_lines_once_check).
     """
@@ -131,7 +131,13 @@ def write(
             for line in one.lines
         ],
     )  # fmt: skip
-    return ids
+    nothing_yet = dict.fromkeys(("sending_since", "unknown_since", "doubt_since", "looked_up_at", "code", "reason"))
+    return [
+        Standing(
+            id_, order_id, one.connection_id, reference_of(id_), "planned", 0, send_after=send_after, **nothing_yet
+        )
+        for id_, one in zip(ids, planned, strict=True)
+    ]
 
 
 def reference_of(intent_id: UUID) -> str:
@@ -189,13 +195,11 @@ _CLAIM = _move(
         OR (state = 'unknown' AND code IS NULL
             AND CASE WHEN CAST(:blind_since AS timestamptz) IS NULL THEN looked_up_at IS NOT NULL
                      ELSE doubt_since > :blind_since END))""",
-    returns="id, order_id, connection_id, sender, doubt_since, reference, address, shipping, ceiling, currency",
+    returns="""id, order_id, connection_id, sender, doubt_since, reference, address, shipping, ceiling, currency, ARRAY(
+        SELECT jsonb_build_array(order_ref, sum(quantity), product_id, offer_variant_id) FROM intent_lines
+        WHERE intent_id = moved.id GROUP BY order_ref, product_id, offer_variant_id ORDER BY min(order_line_id::text)
+    ) AS lines""",
 )
-
-_LINES = text("""
-SELECT order_ref, sum(quantity), product_id, offer_variant_id FROM intent_lines
-WHERE intent_id = :id GROUP BY order_ref, product_id, offer_variant_id ORDER BY min(order_line_id::text)
-""")
 
 
 def claim(
@@ -209,11 +213,10 @@ def claim(
     row = _made(session, _CLAIM, intent_id, data={}, sender=sender, blind_since=blind_since)
     if row is None:
         return None
-    lines = session.execute(_LINES, {"id": intent_id}).all()
     ceiling = None if row.ceiling is None else Money(row.ceiling, row.currency)
     draft = OrderDraft(
         row.reference,
-        tuple(OrderLine(ref, int(quantity), product, variant) for ref, quantity, product, variant in lines),
+        tuple(OrderLine(ref, int(quantity), product, variant) for ref, quantity, product, variant in row.lines),
         Address(**row.address),
         language=language,
         shipping=tuple(row.shipping),
@@ -348,6 +351,10 @@ _PLACE = _move(
 
 # An id that another intent has is left with that one.
 _SUPPLIER_ORDER = text("""
+WITH lines AS (
+    UPDATE intent_lines SET supplier_order_id = :id
+    WHERE intent_id = :intent_id AND order_ref = ANY(:refs) AND supplier_order_id IS NULL AND refused_code IS NULL
+)
 INSERT INTO supplier_orders (merchant_id, connection_id, id, intent_id, state, total, currency, paid, warehouse, refs,
     check_at)
 SELECT merchant_id, connection_id, :id, id, :state, CAST(:total AS numeric), :currency, :paid, :warehouse, :refs,
@@ -362,10 +369,6 @@ WHERE supplier_orders.intent_id = excluded.intent_id
 RETURNING id
 """)
 
-_LINES_PLACED = text("""
-UPDATE intent_lines SET supplier_order_id = :order_id
-WHERE intent_id = :id AND order_ref = ANY(:refs) AND supplier_order_id IS NULL AND refused_code IS NULL
-""")
 _LINES_REFUSED = text("""
 UPDATE intent_lines SET refused_code = :code
 WHERE intent_id = :id AND order_ref = ANY(:refs) AND supplier_order_id IS NULL AND refused_code IS NULL
@@ -408,8 +411,6 @@ def _note(session: Session, intent_id: UUID, order: PlacedOrder) -> None:
             "paid": order.paid, "warehouse": order.warehouse, "refs": list(order.refs), "first_look": FIRST_LOOK,
         },
     )  # fmt: skip
-    if order.refs:
-        session.execute(_LINES_PLACED, {"id": intent_id, "refs": list(order.refs), "order_id": order.id})
 
 
 def _sum(orders: Sequence[PlacedOrder]) -> Money | None:

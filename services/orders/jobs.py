@@ -1,9 +1,17 @@
-"""Jobs that send orders to suppliers and follow them."""
+"""Jobs about orders that are here: mapped, sent to suppliers, followed."""
 
 from datetime import date
 from uuid import UUID
 
 from services.jobs import Job
+
+
+class MapOrderLines(Job, kind="map_order_lines", queue="orders", timeout=3600):
+    """Look again at lines without a variant: all, or those of a SKU or barcode; with `variant_id` they are that one."""
+
+    sku: str | None = None
+    barcode: str | None = None
+    variant_id: UUID | None = None
 
 
 class ProcessOrderFulfillment(Job, kind="process_order_fulfillment", queue="orders", timeout=1800, max_attempts=10):

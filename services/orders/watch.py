@@ -112,19 +112,23 @@ _ROWS = " UNION ALL ".join(
     f"SELECT '{cause}' AS cause, found.* FROM ({rows}) found (order_id, subject, intent_id, detail)"  # noqa: S608
     for cause, rows in _CAUSES.items()
 )
-_WANTED = text(f"""
-WITH {_POLICY}, refused AS ({_REFUSED}) {_ROWS}
-UNION ALL SELECT coalesce(CAST(:refusals AS jsonb) ->> code, :refused), order_id, subject, intent_id, detail
-FROM refused
-""")  # noqa: S608  # what is put in is this module's own
-
 REFUSAL_CAUSES = (*dict.fromkeys(REFUSALS.values()), REFUSED)
 CAUSES = (*_CAUSES, *REFUSAL_CAUSES)
 
-_OPEN = text("""
-SELECT id, order_id, cause, subject FROM attention_items
-WHERE order_id = ANY(:ids) AND closed_at IS NULL AND cause = ANY(:causes)
-""")
+# What differs: to be opened (`open_id` is null), or to be closed (`found` is not so).
+_DIFFERS = text(f"""
+WITH {_POLICY}, refused AS ({_REFUSED}), wanted AS (
+    SELECT true AS found, rows.* FROM (
+        {_ROWS}
+        UNION ALL SELECT coalesce(CAST(:refusals AS jsonb) ->> code, :refused), order_id, subject, intent_id, detail
+        FROM refused
+    ) rows
+), there AS (
+    SELECT id AS open_id, order_id, cause, subject FROM attention_items
+    WHERE order_id = ANY(:ids) AND closed_at IS NULL AND cause = ANY(:causes)
+)
+SELECT * FROM wanted FULL JOIN there USING (order_id, cause, subject) WHERE open_id IS NULL OR found IS NULL
+""")  # noqa: S608  # what is put in is this module's own
 
 
 def review(session: Session, order_ids: Sequence[UUID], *, merchant_id: UUID) -> None:
@@ -132,22 +136,18 @@ def review(session: Session, order_ids: Sequence[UUID], *, merchant_id: UUID) ->
     ids = list(order_ids)
     asked: dict[str, Any] = {
         "ids": ids, "merchant_id": merchant_id, "refusals": json.dumps(REFUSALS), "refused": REFUSED,
-        "dead_ends": ["known_there", "outcome_unknown"],
+        "dead_ends": ["known_there", "outcome_unknown"], "causes": list(CAUSES),
     }  # fmt: skip
-    wanted = {
-        (row.order_id, row.cause, row.subject): Item(
-            row.order_id, row.cause, row.detail, subject=row.subject, intent_id=row.intent_id
-        )
-        for row in session.execute(_WANTED, asked)
-    }
-    there = {
-        (row.order_id, row.cause, row.subject): row.id
-        for row in session.execute(_OPEN, {"ids": ids, "causes": list(CAUSES)})
-    }
-    over = [id_ for key, id_ in there.items() if key not in wanted]
+    differing = session.execute(_DIFFERS, asked).all()
+    over = [row.open_id for row in differing if row.found is None]
     if over:
         session.execute(update(AttentionItem).where(AttentionItem.id.in_(over)).values(closed_at=now()))
-    open_items(session, (item for key, item in wanted.items() if key not in there), merchant_id=merchant_id)
+    new = (
+        Item(row.order_id, row.cause, row.detail, subject=row.subject, intent_id=row.intent_id)
+        for row in differing
+        if row.found
+    )
+    open_items(session, new, merchant_id=merchant_id)
 
 
 def close_refusals(session: Session, order_ids: Sequence[UUID]) -> None:

@@ -70,6 +70,7 @@ class Capabilities:
     finds_all_parts: bool  # an order that was split is found whole by its reference
     resend_seconds: int  # a lost order may be sent again under its reference so long; 0: for ever
     settle_seconds: int  # so long after a call, looking it up may not find what is there
+    tracked_at_once: int = 1  # orders in one call for their parcels
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,5 +382,5 @@ class Adapter(Protocol):
     def order_status(self, connection: Connection, order_id: str, /) -> OrderStatus:
         """Where the order stands."""
 
-    def tracking(self, connection: Connection, order_id: str, /) -> tuple[Tracking, ...]:
-        """Its parcels; none when nothing was shipped yet."""
+    def tracking(self, connection: Connection, order_ids: Sequence[str], /) -> Mapping[str, tuple[Tracking, ...]]:
+        """The parcels of `tracked_at_once` orders at most; an order of which nothing was shipped is missing."""

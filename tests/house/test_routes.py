@@ -140,7 +140,7 @@ def an_intent(merchant: uuid.UUID) -> str:
     with transaction(merchant_id=merchant) as session:
         line = session.scalars(select(OrderLine).where(OrderLine.order_id == order_id)).first()
         meant = intents.Planned(uuid.uuid4(), (intents.PlannedLine(line.id, "v", "r", 1),), {}, [], "EUR")
-        return str(intents.write(session, **own, planned=[meant])[0])
+        return str(intents.write(session, **own, planned=[meant])[0].id)
 
 
 def a_return(merchant: uuid.UUID) -> str:

@@ -160,6 +160,7 @@ def test_parcels_cost_what_they_have_cost(merchant):
     placed(merchant, account, offer, line_id, charged="500", cost=None)  # nobody knows what its goods cost
     found = asked(merchant, order_id).shipping
     assert found[account].cost == 5  # the middle of 4, 5 and 6: what 10.00 was beyond goods of 5.00
+    assert found[account].extras.expected(Decimal(5)) == 11, "as much as the dearest of them"
     assert other not in found or found[other].cost is None
     abroad = ordered(merchant, SaidLine(1, sku="CUP"), address={**ADDRESS, "country": "SE"})
     assert asked(merchant, abroad).shipping[account].cost == 5

@@ -11,7 +11,7 @@ from services.core.clock import now
 from services.core.db import transaction
 from services.models import Job
 from tests import inline
-from tests.conftest import headers_for
+from tests.conftest import headers_for, make_merchant
 from tests.orders.selling import Shop
 
 DAY = 86_400
@@ -71,6 +71,50 @@ def test_states_and_parcels_are_followed_to_the_door(shop, client):
     assert kinds.count("supplier_order_moved") >= 2
     assert shop.rows("SELECT id FROM supplier_orders WHERE check_at IS NOT NULL") == []  # its story is over
     assert shop.waiting(order_id) == []
+
+
+def test_parcels_of_many_orders_are_asked_for_in_one_call(world):
+    """And what they say nothing new of is not read, but for now and then."""
+    shop = Shop(world)
+    orders = [shop.order(1) for _ in range(3)]
+    for order_id in orders:
+        shop.fulfil(order_id)
+
+    def told():
+        counts = world.ask("GET", "ledger?limit=1")["counts"]
+        return [sum(one["calls"] for one in counts if one["route"] == route) for route in ("order", "tracking/orders")]
+
+    def calls():
+        due(shop)
+        before = told()
+        follow(shop)
+        return tuple(now - then for now, then in zip(told(), before, strict=True))
+
+    assert calls() == (3, 1), "read once by themselves"
+    assert calls() == (0, 1)
+    world.ask("POST", "clock/advance", {"seconds": 3 * DAY})
+    assert calls() == (3, 1), "their parcels are news"
+    assert {shop.state(order_id) for order_id in orders} <= {"shipped", "delivered"}
+    shop.rows("UPDATE supplier_orders SET check_at = now(), state = 'shipped' RETURNING id")
+    assert calls() == (0, 1)
+    shop.rows("UPDATE supplier_orders SET check_at = now(), checked_at = now() - interval '13 hours' RETURNING id")
+    assert calls() == (3, 1), "what was not read for long may have been cancelled"
+
+
+def test_somebody_wants_to_know_now(shop, client):
+    client.headers.update(headers_for(shop.merchant))
+    order_id = shop.order(1)
+    shop.fulfil(order_id)
+    shop.world.ask("POST", "clock/advance", {"seconds": 3 * DAY})
+    asked = client.post(f"/api/v1/orders/{order_id}/tracking")
+    assert asked.status_code == 202, asked.text
+    (job_id,) = asked.json()["job_ids"]
+    assert client.post(f"/api/v1/orders/{order_id}/tracking").json()["job_ids"] == [job_id]
+    assert inline.work(job_id)["state"] == "succeeded"
+    told = client.get(f"/api/v1/orders/{order_id}/tracking").json()
+    assert (told["state"], told["parcels"]) in (("shipped", 1), ("delivered", 1))
+    client.headers.update(headers_for(make_merchant()))
+    assert client.post(f"/api/v1/orders/{order_id}/tracking").json()["code"] == "order_not_found"
 
 
 def test_what_grows_old_is_put_before_somebody_and_taken_away_again(shop):

@@ -1,10 +1,12 @@
 """Orders over HTTP: each stored once, whatever is sent twice; what cannot be understood is refused by its field."""
 
 import threading
+from uuid import UUID
 
 import pytest
 
-from tests.conftest import headers_for
+from tests import inline
+from tests.conftest import headers_for, make_merchant
 from tests.orders.coming import ADDRESS, body, line_ids, meant, rows, state, stocked, take, waiting
 
 ORDERS = "/api/v1/orders"
@@ -268,3 +270,38 @@ def test_policies_defaults_are_the_tables(merchant, session):
     session.flush()
     session.expire_all()
     assert {name: getattr(policy_of(session, merchant), name) for name in DEFAULTS} == unsaid
+
+
+def test_lines_that_are_alike_are_mapped_together_and_the_rest_when_the_catalogue_knows_them(client, merchant):
+    def ordered(*skus):
+        said = body(*({"sku": sku, "quantity": 1} for sku in skus))
+        return client.post(ORDERS, json=said).json()["order_id"]
+
+    many = [ordered("OLD-NAME") for _ in range(3)]
+    later, both = ordered("LATER"), ordered("LATER", "NEVER")
+    lamp = stocked(merchant, "LAMP")
+    stranger = make_merchant()
+    asked = client.post(f"{ORDERS}/map", json={"sku": "OLD-NAME", "variant_id": str(lamp)})
+    assert asked.status_code == 202, asked.text
+    assert inline.work(UUID(asked.json()["job_id"]))["result"] == {"looked_at": 3, "mapped": 3}
+    assert {state(merchant, id_) for id_ in many} == {"ready"}
+    assert [waiting(merchant, id_) for id_ in many] == [[], [], []]
+    told = client.get(f"{ORDERS}/{many[0]}").json()
+    assert (told["lines"][0]["mapped_by"], told["events"][-1]["kind"]) == ("hand", "line_mapped")
+
+    stocked(merchant, "LATER")
+    asked = client.post(f"{ORDERS}/map", json={})
+    assert inline.work(UUID(asked.json()["job_id"]))["result"] == {"looked_at": 2, "mapped": 2}
+    assert (state(merchant, later), state(merchant, both), waiting(merchant, both)) == (
+        "ready", "attention", ["unmapped"],
+    )  # fmt: skip
+    stocked(merchant, "NEVER")
+    assert client.post(f"{ORDERS}/{both}/fulfill").status_code == 202, "whoever has it sent has it looked at again"
+
+    for wrong, status, code in (
+        ({"variant_id": str(lamp)}, 422, "nothing_named"),
+        ({"sku": "NOBODYS", "variant_id": str(lamp)}, 404, "order_line_not_found"),
+        ({"sku": "NOBODYS", "variant_id": str(stocked(stranger, "X"))}, 404, "variant_unknown"),
+    ):
+        refused = client.post(f"{ORDERS}/map", json=wrong)
+        assert (refused.status_code, refused.json()["code"]) == (status, code)

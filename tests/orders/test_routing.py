@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.orders.routing import solver
+from services.orders.routing.extras import learned
 from services.orders.routing.filling import UNKNOWN_DAYS, Line, Offered, Rules, Tier
 from services.orders.routing.route import Shipping, route
 from services.orders.routing.solver import Choice, Limits, Opening
@@ -312,6 +313,44 @@ def problems(draw):
     demands = draw(st.lists(st.lists(choice, min_size=1, max_size=5), min_size=1, max_size=5))
     limit = st.none() | st.integers(0, 150)
     return demands, openings, Limits(draw(limit), draw(limit))
+
+
+def test_taxes_are_told_from_parcels():
+    """Bills of 21 % tax on goods and on parcels of 4 to 6; one is odd."""
+    bills = [(Decimal(goods), Decimal(goods) * Decimal("0.21") + parcel) for goods, parcel in zip(
+        (10, 25, 40, 60, 90, 130, 200), (4, 5, 6, 5, 4, 6, 5), strict=True
+    )]  # fmt: skip
+    for odd in ([], [(Decimal(50), Decimal(90))]):
+        found = learned([*bills, *odd])
+        assert found is not None
+        assert (float(found.share), float(found.parcel)) == pytest.approx((0.21, 5), abs=0.7)
+    found = learned(bills)
+    assert found is not None
+    for goods, extra in bills:
+        assert (found.expected(goods) or 0) >= (goods + extra) * Decimal("0.99"), "an ordinary bill is no surprise"
+        assert (found.expected(goods) or 0) <= (goods + extra + 3) * Decimal("1.01"), "and a dear one is"
+    assert found.expected(Decimal(4)) is None, "nothing so small was ever billed"
+    assert found.expected(Decimal(401)) is None
+    assert learned([]) is None
+    few = learned(bills[:2])
+    assert few is not None
+    assert few.expected(Decimal(20)) is None, "two bills say nothing of what is usual"
+    same = learned([(Decimal(10), Decimal(3))] * 4)
+    assert same is not None
+    assert (same.share, same.parcel, same.expected(Decimal(10))) == (0, 3, 13)
+
+
+def test_what_grows_with_the_goods_is_in_the_landed_cost():
+    """A supplier that bills taxes is dearer than it looks; a margin is what is left after them."""
+    taxed, plain = has(A, 1, "10", fees=Decimal("0.21")), has(B, 1, "11")
+    found = routed([line(1)], [taxed, plain], shipping=ship(a="2", b="2"))
+    assert where(found) == {1: B}
+    (other,) = found.others[UUID(int=101)]
+    assert (other.code, other.extra_cost) == ("dearer", Decimal("1.1"))
+    (parcel,) = routed([line(1, 2)], [taxed], shipping=ship(a="2")).parcels
+    assert (parcel.goods, parcel.shipping, parcel.total) == (20, Decimal("6.20"), Decimal("26.20"))
+    assert where(routed([line(1, price="12.5")], [taxed], min_margin=Decimal("0.03"))) == {1: A}
+    assert where(routed([line(1, price="12.5")], [taxed], min_margin=Decimal("0.04"))) == {}
 
 
 @settings(max_examples=examples(60), deadline=None)

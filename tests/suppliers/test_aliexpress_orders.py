@@ -267,12 +267,12 @@ def test_parcels(platform, connection):
     line = {"mail_no": "62727952231", "carrier_name": "Standard", "detail_node_list": {"detail_node": nodes}}
     told = {"tracking_detail_line_list": {"tracking_detail": line}}
     platform.answers["aliexpress.ds.order.tracking.get"] = parcels(ret=True, code="0", msg="", data=told)
-    (parcel,) = aliexpress.tracking(connection, "1")
+    (parcel,) = aliexpress.tracking(connection, ["1"])["1"]
     assert (parcel.number, parcel.carrier, parcel.status) == ("62727952231", "Standard", "On its way")
     assert parcel.at.isoformat() == "2026-02-05T12:23:30.868000+00:00"
     platform.answers["aliexpress.ds.order.tracking.get"] = parcels(ret=False, msg="TRACKING DATA NOT FOUND", code=1001)
-    assert aliexpress.tracking(connection, "1") == ()
+    assert aliexpress.tracking(connection, ["1"]) == {}
     for odd in (parcels(ret=False, code="9", msg="x"), parcels(ret=True, code="0"), parcels()):
         platform.answers["aliexpress.ds.order.tracking.get"] = odd
         with pytest.raises(Retry):
-            aliexpress.tracking(connection, "1")
+            aliexpress.tracking(connection, ["1"])

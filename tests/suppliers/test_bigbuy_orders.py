@@ -231,13 +231,17 @@ def test_parcels(canned, connection):
     event = {"trackingNumber": "T1", "statusDescription": "On its way", "statusDate": "2026-11-02 10:00:00",
              "carrier": {"id": "1", "name": "GLS"}, "descriptionTranslated": "x"}  # fmt: skip
     older = {**event, "statusDescription": "Packed", "statusDate": "2026-11-01 10:00:00"}
-    answer = [{"id": 11900001, "reference": "ref-1", "trackings": [event, older, {"trackingNumber": ""}]}]
-    canned.on("GET /rest/tracking/order/11900001.json", answer)
-    (parcel,) = bigbuy.tracking(connection, "11900001")
+    mine = {"id": 11900001, "reference": "ref-1", "trackings": [event, older, {"trackingNumber": ""}]}
+    others = [{"id": 7, "trackings": [event]}, {"id": 11900002, "trackings": []}, {"trackings": [event]}]
+    canned.on("POST /rest/tracking/orders.json", [mine, *others])
+    found = bigbuy.tracking(connection, ["11900001", "11900002"])
+    assert list(found) == ["11900001"], "what was not asked for is nobody's"
+    (parcel,) = found["11900001"]
     assert (parcel.number, parcel.carrier, parcel.status, parcel.at) == ("T1", "GLS", "On its way", None)
     for nothing in (b"", [], Says({"code": 404, "message": "x"}, status=404)):
-        canned.on("GET /rest/tracking/order/11900001.json", nothing)
-        assert bigbuy.tracking(connection, "11900001") == ()
+        canned.on("POST /rest/tracking/orders.json", nothing)
+        assert bigbuy.tracking(connection, ["11900001"]) == {}
+    assert bigbuy.tracking(connection, ["no number"]) == {}
 
 
 def test_the_key_is_tried_on_the_wallet(canned, connection):

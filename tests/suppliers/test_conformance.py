@@ -354,12 +354,12 @@ def test_an_order_goes_its_way(subject, world, connection, reference):
     (order,) = subject.adapter.place_order(connection, subject.draft(world, reference)).orders
     settled(subject, world)
     states = [subject.adapter.order_status(connection, order.id).state]
-    assert subject.adapter.tracking(connection, order.id) == ()
-    parcels = ()
+    assert subject.adapter.tracking(connection, [order.id]) == {}
+    parcels, at_once = (), subject.adapter.CAPABILITIES.tracked_at_once
     for _ in range(30):
         world.ask("POST", "clock/advance", {"seconds": 43_200})
         states.append(subject.adapter.order_status(connection, order.id).state)
-        parcels = subject.adapter.tracking(connection, order.id) or parcels
+        parcels = subject.adapter.tracking(connection, ["999999999", order.id][-at_once:]).get(order.id, parcels)
     way = [OrderState.UNPAID, OrderState.PROCESSING, OrderState.SHIPPED, OrderState.DELIVERED]
     assert states[-1] is OrderState.DELIVERED
     assert [way.index(state) for state in states] == sorted(way.index(state) for state in states)
@@ -368,4 +368,4 @@ def test_an_order_goes_its_way(subject, world, connection, reference):
     for unknown in ("999999999", "1"):
         with pytest.raises(FatalForItem):
             subject.adapter.order_status(connection, unknown)
-        assert subject.adapter.tracking(connection, unknown) == ()
+        assert subject.adapter.tracking(connection, [unknown]) == {}

@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from services.jobs import Run, enqueue
 from services.orders.following.tracking import follow
-from services.orders.jobs import ProcessOrderFulfillment
+from services.orders.incoming.again import map_again
+from services.orders.jobs import MapOrderLines, ProcessOrderFulfillment
 from services.orders.watch import review
 
 LEFT_LYING = timedelta(minutes=10)
@@ -45,9 +46,10 @@ ORDER BY 1 LIMIT :part
 
 
 def look_after(run: Run) -> dict[str, Any]:
-    """One round: ask suppliers what is due, take up what was left lying, tell what has grown old.
+    """One round: ask suppliers what is due, take up what was left lying, tell what has grown old, and look whether
+    lines that nobody knew are known by now.
 
-    The result counts `connections` that are asked, orders `taken_up`, and orders `looked_at`.
+    The result counts `connections` that are asked, orders `taken_up`, orders `looked_at`, and lines `mapped`.
     """
     with run.transaction() as session:
         connections = follow(session, merchant_id=run.merchant_id)
@@ -63,6 +65,8 @@ def look_after(run: Run) -> dict[str, Any]:
             if part:
                 review(session, part, merchant_id=run.merchant_id)
         if not part:
-            return {"connections": len(connections), "taken_up": len(lying), "looked_at": looked}
+            break
         looked, after = looked + len(part), part[-1]
         run.progress(looked, None, "looking")
+    mapped = map_again(run, MapOrderLines())["mapped"]
+    return {"connections": len(connections), "taken_up": len(lying), "looked_at": looked, "mapped": mapped}

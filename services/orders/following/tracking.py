@@ -1,9 +1,11 @@
-"""How suppliers' orders stand: asked for when due, by age and state, and when a supplier says that one moved.
+"""How suppliers' orders stand: asked for when due, by age and state, when a supplier says that one moved, and when
+somebody wants to know.
 
-What is read is written only where it is news; each piece of news is a step of the order's story.
+What is read is written only where it is news; each piece of news is a step of the order's story. A supplier that tells
+the parcels of many orders in one call is asked for those first: an order of which they say nothing new is seldom read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,9 +17,10 @@ from services.core.clock import now
 from services.core.db import transaction
 from services.core.ids import new_id
 from services.jobs import Run, enqueue
-from services.models import SupplierOrder
+from services.models import Order, SupplierOrder
 from services.orders.events import Step, record
-from services.orders.jobs import FollowConnection
+from services.orders.incoming.cancel import OrderNotFound
+from services.orders.jobs import CheckSupplierOrder, FollowConnection
 from services.orders.placing.lookup import unaccounted
 from services.orders.states import settle
 from services.orders.watch import review
@@ -37,6 +40,8 @@ _RHYTHM: dict[str, tuple[tuple[float, float], ...]] = {
 }
 # States in which there may be parcels: asking for those of the others would be half of all calls, for nothing.
 _TRACKED = (OrderState.SHIPPED, OrderState.DELIVERED, OrderState.UNKNOWN)
+# So long an order whose parcels say nothing new is not read itself: what it would say is in them.
+QUIET = timedelta(hours=12)
 AGAIN_MINUTES = 30.0  # after the supplier could not say anything about an order
 PART = 100  # orders looked up in the database at a time
 
@@ -54,10 +59,19 @@ _DUE_CONNECTIONS = text("""
 SELECT DISTINCT due.connection_id FROM supplier_orders due JOIN connections ON connections.id = due.connection_id
 WHERE due.merchant_id = :merchant_id AND due.check_at <= clock_timestamp() AND connections.state = 'active'
 """)
+# With what is known of their parcels, to see whether anything is new.
 _DUE = text("""
-SELECT id FROM supplier_orders
+SELECT due.id, due.state, due.created_at,
+    due.state IN ('processing', 'shipped') AND due.checked_at > clock_timestamp() - CAST(:quiet AS interval) AS quiet,
+    ARRAY(SELECT jsonb_build_array(number, status, at_text) FROM parcels WHERE parcels.merchant_id = due.merchant_id
+        AND parcels.connection_id = due.connection_id AND parcels.supplier_order_id = due.id) AS parcels
+FROM supplier_orders due
 WHERE merchant_id = :merchant_id AND connection_id = :connection_id AND check_at <= clock_timestamp()
 ORDER BY check_at LIMIT :part
+""")
+_OF_ORDER = text("""
+SELECT found.connection_id, found.id FROM supplier_orders found JOIN intents ON intents.id = found.intent_id
+WHERE intents.order_id = :order_id AND found.check_at IS NOT NULL ORDER BY found.connection_id, found.id
 """)
 
 
@@ -67,6 +81,20 @@ def follow(session: Session, *, merchant_id: UUID) -> list[UUID]:
     for id_ in due:
         enqueue(session, FollowConnection(connection_id=id_), merchant_id=merchant_id, unique_key=str(id_))
     return due
+
+
+def ask_after(session: Session, order_id: UUID, *, merchant_id: UUID) -> list[UUID]:
+    """Have the suppliers asked now how an order stands: a job for each of their orders that is not over.
+
+    Raises OrderNotFound.
+    """
+    if session.get(Order, order_id) is None:
+        raise OrderNotFound
+    jobs = []
+    for connection_id, id_ in session.execute(_OF_ORDER, {"order_id": order_id}).all():
+        job = CheckSupplierOrder(connection_id=connection_id, supplier_order_id=id_)
+        jobs.append(enqueue(session, job, merchant_id=merchant_id, unique_key=f"{connection_id}/{id_}")[0])
+    return jobs
 
 
 def follow_connection(run: Run, *, connection_id: UUID) -> dict[str, Any]:
@@ -81,16 +109,24 @@ def follow_connection(run: Run, *, connection_id: UUID) -> dict[str, Any]:
     checked = 0
     while True:
         with run.transaction() as session:
-            asked = {"merchant_id": run.merchant_id, "connection_id": connection_id, "part": PART}
-            due = list(session.scalars(_DUE, asked))
+            asked = {"merchant_id": run.merchant_id, "connection_id": connection_id, "part": PART, "quiet": QUIET}
+            due = session.execute(_DUE, asked).all()
         if not due:
             return {"checked": checked}
         with breaker.guarded(run, connection_id) as supplier:
-            for order_id in due:
+            at_once = max(1, reached.adapter.CAPABILITIES.tracked_at_once)
+            for first in range(0, len(due), at_once):
+                some = due[first : first + at_once]
                 run.progress(checked, None, "following")
-                check(reached, order_id)
+                parcels = _parcels_of(reached, [row.id for row in some]) if at_once > 1 else None
+                news = [row for row in some if parcels is None or _is_news(row, parcels.get(row.id, ()))]
+                _leave_quiet(reached, [row for row in some if row not in news])
+                for row in news:
+                    run.checkpoint()
+                    check(reached, row.id, parcels=None if parcels is None else parcels.get(row.id, ()))
+                    supplier.answered()
+                checked += len(some)
                 supplier.answered()
-                checked += 1
 
 
 def check_one(run: Run, *, connection_id: UUID, supplier_order_id: str) -> None:
@@ -101,15 +137,16 @@ def check_one(run: Run, *, connection_id: UUID, supplier_order_id: str) -> None:
         check(reached, supplier_order_id)
 
 
-def check(reached: Reached, order_id: str) -> None:
-    """Ask a supplier after one of its orders, and write what is new.
+def check(reached: Reached, order_id: str, *, parcels: Sequence[Tracking] | None = None) -> None:
+    """Ask a supplier after one of its orders, and write what is new. `parcels` where they are known already.
 
     Raises Retry, WaitUntil, TokenAwaited, ReconnectNeeded (the connection is marked), FatalForConnection.
     """
     try:
         with heeding_refusals(reached):
             status = reached.adapter.order_status(reached.connection, order_id)
-            parcels = reached.adapter.tracking(reached.connection, order_id) if status.state in _TRACKED else ()
+        if parcels is None:
+            parcels = _parcels_of(reached, [order_id]).get(order_id, ()) if status.state in _TRACKED else ()
     except (FatalForItem, Retry) as error:
         with transaction(merchant_id=reached.merchant_id) as session:
             _put_off(session, reached, order_id)
@@ -120,7 +157,39 @@ def check(reached: Reached, order_id: str) -> None:
         write(session, status, parcels, merchant_id=reached.merchant_id, connection_id=reached.id)
 
 
+def _parcels_of(reached: Reached, order_ids: Sequence[str]) -> Mapping[str, tuple[Tracking, ...]]:
+    with heeding_refusals(reached):
+        return reached.adapter.tracking(reached.connection, order_ids)
+
+
 # -- What is new -------------------------------------------------------------------------------------------------------
+
+
+def _is_news(row: Any, parcels: Sequence[Tracking]) -> bool:
+    """Whether an order is to be read: its parcels have moved, or it was not read for long."""
+    known = {tuple(parcel) for parcel in row.parcels}
+    return not row.quiet or any((one.number, one.status, one.at_text) not in known for one in parcels)
+
+
+_QUIET = text("""
+UPDATE supplier_orders SET check_at = given.at
+FROM unnest(CAST(:ids AS text[]), CAST(:ats AS timestamptz[])) AS given (id, at)
+WHERE merchant_id = :merchant_id AND connection_id = :connection_id AND supplier_orders.id = given.id
+    AND check_at IS NOT NULL
+""")
+
+
+def _leave_quiet(reached: Reached, rows: Sequence[Any]) -> None:
+    if not rows:
+        return
+    at = now()
+    told = {
+        "merchant_id": reached.merchant_id, "connection_id": reached.id, "ids": [row.id for row in rows],
+        "ats": [next_look(row.state, created_at=row.created_at, at=at) for row in rows],
+    }  # fmt: skip
+    with transaction(merchant_id=reached.merchant_id) as session:
+        session.execute(_QUIET, told)
+
 
 _PUT_OFF = text("""
 UPDATE supplier_orders SET checked_at = clock_timestamp(),

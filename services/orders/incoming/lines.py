@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from services.core.errors import Conflict, NotFound
-from services.models import IntentLine, OrderLine, Variant
+from services.models import IntentLine, Order, OrderLine, Variant
 from services.orders.attention import Item, close_items, open_items
 from services.orders.events import Step, record
 from services.orders.states import settle
@@ -113,6 +113,8 @@ def map_by_hand(
 
     Raises OrderLineNotFound, VariantUnknown, LineAlreadySent.
     """
+    # The order before its lines, as everybody does: or two could wait for each other.
+    session.execute(select(Order.id).where(Order.id == order_id).with_for_update())
     line = session.scalar(
         select(OrderLine).where(OrderLine.id == line_id, OrderLine.order_id == order_id).with_for_update()
     )
@@ -129,9 +131,14 @@ def map_by_hand(
     return line
 
 
-def _map_to(session: Session, line: OrderLine, variant_id: UUID) -> None:
+def known_variant(session: Session, variant_id: UUID) -> None:
+    """Raises VariantUnknown when there is no such variant."""
     if session.scalar(select(Variant.id).where(Variant.id == variant_id)) is None:
         raise VariantUnknown(param="variant_id")
+
+
+def _map_to(session: Session, line: OrderLine, variant_id: UUID) -> None:
+    known_variant(session, variant_id)
     if line.variant_id == variant_id:
         return
     if session.scalar(select(IntentLine.intent_id).where(IntentLine.order_line_id == line.id).limit(1)):

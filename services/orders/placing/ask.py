@@ -13,6 +13,7 @@ from services.core.ids import new_id
 from services.jobs import enqueue, enqueue_many
 from services.orders.incoming.cancel import OrderNotFound
 from services.orders.incoming.changes import OrderAlreadySent, OrderCancelled
+from services.orders.incoming.lines import map_lines
 from services.orders.jobs import FulfillOrders, ProcessOrderFulfillment
 from services.orders.schedules import keep_schedules
 from services.orders.states import settle
@@ -126,6 +127,9 @@ SELECT orders.id, orders.state, orders.kind, orders.address IS NOT NULL AS has_a
 ) AS some_mapped
 FROM orders WHERE orders.id = ANY(:ids) ORDER BY orders.id FOR NO KEY UPDATE
 """)
+_UNMAPPED = text("""
+SELECT id FROM order_lines WHERE order_id = ANY(:ids) AND variant_id IS NULL AND quantity > cancelled_quantity
+""")
 _PARTIAL = text("SELECT partial FROM order_policies WHERE merchant_id = :merchant_id")
 _OPEN = text("""
 SELECT order_id, array_agg(DISTINCT cause ORDER BY cause) AS causes FROM attention_items
@@ -134,9 +138,14 @@ WHERE order_id = ANY(:ids) AND closed_at IS NULL GROUP BY order_id
 
 
 def _judged(session: Session, ids: Sequence[UUID], *, merchant_id: UUID) -> dict[UUID, ShopOptiError | None]:
-    """Why each may not be sent now, or None. What a supplier refused before may be tried again: it is asked for."""
+    """Why each may not be sent now, or None. It is asked for: what a supplier refused before may be tried again, and
+    lines that nobody knew may be known by now.
+    """
     close_refusals(session, ids)
     settle(session, ids, merchant_id=merchant_id)
+    unmapped = list(session.scalars(_UNMAPPED, {"ids": list(ids)}))
+    if unmapped and any(one.variant_id for one in map_lines(session, unmapped, merchant_id=merchant_id)):
+        settle(session, ids, merchant_id=merchant_id)
     rows = {row.id: row for row in session.execute(_LOOK, {"ids": list(ids)})}
     partial = bool(session.scalar(_PARTIAL, {"merchant_id": merchant_id}))
     waiting = {row.order_id: row.causes for row in session.execute(_OPEN, {"ids": list(ids)})}

@@ -125,9 +125,10 @@ def _prepare(session: Session, run: Run, order_id: UUID) -> _Work:
     if order is None:
         raise OrderNotFound
     standings = intents.standing_of(session, order_id)
-    given_up = _give_up_disconnected(session, standings)
-    if (order.state != "cancelled" and plan(session, order, job_id=run.id)) or given_up:
+    if _give_up_disconnected(session, standings):
         standings = intents.standing_of(session, order_id)
+    if order.state != "cancelled":
+        standings += plan(session, order, job_id=run.id, fresh=not standings)
     state = order.state
     open_ = [at for at in standings if at.state in OPEN]
     ways = {id_: _way(session, id_) for id_ in {at.connection_id for at in open_}}
@@ -153,6 +154,7 @@ def _is_gone(session: Session, connection_id: UUID) -> bool:
 def _way(session: Session, connection_id: UUID) -> _Way | Wait | Blocked:
     """The supplier, or why it cannot be called: not yet, or not until somebody has seen to it."""
     try:
+        row = get_connection(session, connection_id, secrets=True)  # held, so that it is read once
         reached = reach(session, connection_id)
     except Unavailable:
         raise
@@ -162,7 +164,7 @@ def _way(session: Session, connection_id: UUID) -> _Way | Wait | Blocked:
         return Blocked("reconnect", error.detail)
     except ShopOptiError as error:
         return Blocked("connection", error.detail)
-    health = breaker.health(get_connection(session, connection_id))
+    health = breaker.health(row)
     left = (health.retry_at - now()).total_seconds() if health.retry_at else 0.0
     if left > 0:
         return Wait(left, breaker.DOWN)

@@ -18,15 +18,13 @@ from services.models import Order, OrderPolicy
 from services.orders import intents
 from services.orders.addresses.check import Fitted, fit
 from services.orders.attention import Item, close_items, open_items
-from services.orders.intents import Planned, PlannedLine
+from services.orders.intents import Planned, PlannedLine, Standing
 from services.orders.policy import policy_of
 from services.orders.routing.candidates import known
-from services.orders.routing.route import Parcel, Routing
+from services.orders.routing.route import CENT, Parcel, Routing
 from services.orders.watch import ELSEWHERE
 from services.sourcing.accounts.reach import get_connection
 from services.suppliers.registry import adapter
-
-CENT = Decimal("0.01")
 
 # Whether anything is to be planned, and what this job was refused.
 _LEFT = text("""
@@ -47,33 +45,38 @@ WHERE intents.order_id = :order_id AND intents.job_id = :job_id
 """)
 
 
-def plan(session: Session, order: Order, *, job_id: UUID) -> bool:
-    """Write intents for what is still to be had and can be. Whether there are any new ones.
+def plan(session: Session, order: Order, *, job_id: UUID, fresh: bool) -> list[Standing]:
+    """Write intents for what is still to be had and can be: the new ones. `fresh`: the order has had none so far.
 
     What cannot be had from anybody is put before somebody; unless the policy sends parts of orders (`partial`), an
     order of which nothing was sent yet waits whole.
     """
-    if not session.scalar(_LEFT, {"order_id": order.id}):
-        return False
-    refused = session.execute(_REFUSED, {"order_id": order.id, "job_id": job_id}).all()
+    if not fresh and not session.scalar(_LEFT, {"order_id": order.id}):
+        return []
+    refused = [] if fresh else session.execute(_REFUSED, {"order_id": order.id, "job_id": job_id}).all()
     waiting = {row.order_line_id for row in refused if row.code not in ELSEWHERE}
+    policy = policy_of(session, order.merchant_id)
     facts = known(
-        session, order, waiting=waiting, refused={(row.connection_id, row.offer_variant_id) for row in refused}
+        session,
+        order,
+        policy=policy,
+        waiting=waiting,
+        refused={(row.connection_id, row.offer_variant_id) for row in refused},
+        fresh=fresh,
     )
     routing = facts.route()
-    policy = policy_of(session, order.merchant_id)
     if refused:  # what could not be routed a moment ago may be now, or for another reason
         close_items(session, [order.id], cause="no_route")
     _tell_unrouted(session, order, routing, but={row.order_line_id for row in refused})
-    if (routing.unrouted or waiting) and not policy.partial and not _anything_sent(session, order.id):
-        return False
+    if (routing.unrouted or waiting) and not policy.partial and (fresh or not _anything_sent(session, order.id)):
+        return []
     fitted = _addresses(session, order, routing.parcels)
     planned = [
         _planned(parcel, routing, order, policy, fitted[parcel.connection_id])
         for parcel in routing.parcels
         if not fitted[parcel.connection_id].faults
     ]
-    intents.write(
+    return intents.write(
         session,
         merchant_id=order.merchant_id,
         order_id=order.id,
@@ -81,7 +84,6 @@ def plan(session: Session, order: Order, *, job_id: UUID) -> bool:
         planned=planned,
         send_after=now() + timedelta(seconds=policy.cancel_window_seconds),
     )
-    return bool(planned)
 
 
 _SENT = text("SELECT EXISTS (SELECT FROM intents WHERE order_id = :id AND state NOT IN ('refused', 'cancelled'))")
@@ -130,7 +132,6 @@ def _planned(parcel: Parcel, routing: Routing, order: Order, policy: OrderPolicy
     )
     # Amounts are in the currency they were compared in; the supplier's own is one of its offers'.
     offer = parcel.picks[0].offer
-    expected = None if parcel.shipping is None else parcel.total
     ceiling = _ceiling(parcel, routing, order, policy)
     return Planned(
         parcel.connection_id,
@@ -138,7 +139,7 @@ def _planned(parcel: Parcel, routing: Routing, order: Order, policy: OrderPolicy
         asdict(fitted.address),
         fitted.shown_repairs(),
         offer.currency,
-        expected=expected and expected / offer.rate,
+        expected=parcel.expected,
         ceiling=ceiling and max(CENT, (ceiling / offer.rate).quantize(CENT)),
     )
 

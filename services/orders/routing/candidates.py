@@ -7,17 +7,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from services.core.clock import now
-from services.models import Connection, Order
+from services.models import Connection, Order, OrderPolicy
 from services.orders.policy import policy_of
+from services.orders.routing.extras import learned
 from services.orders.routing.filling import Line, Offered, Rules, Tier
-from services.orders.routing.route import Routing, Shipping, route
+from services.orders.routing.route import UNKNOWN, Routing, Shipping, route
 from services.sourcing.accounts.rules import Exchange, rules_of
 from services.suppliers.registry import adapters
 
@@ -65,18 +66,20 @@ WHERE links.merchant_id = :merchant_id AND links.variant_id = ANY(:ids)
 ORDER BY found.connection_id, found.id
 """)
 
-# What was charged beyond the goods, by the parcel, and the days from the first sight of a parcel to its delivery: to
-# this country, where that is known, else to any.
+# Of each connection's newest orders what their parcels' goods cost and what was charged beyond them, and the days from
+# the first sight of a parcel to its delivery: of those to this country, where there are some, else of all.
 _PARCELS = text("""
-SELECT asked.connection_id, coalesce(
-    percentile_disc(0.5) WITHIN GROUP (ORDER BY said.extra) FILTER (WHERE said.country = :country),
-    percentile_disc(0.5) WITHIN GROUP (ORDER BY said.extra)) AS cost, coalesce(
-    percentile_disc(0.5) WITHIN GROUP (ORDER BY said.days) FILTER (WHERE said.country = :country),
-    percentile_disc(0.5) WITHIN GROUP (ORDER BY said.days)) AS days, max(said.currency) AS currency
+SELECT asked.connection_id, coalesce(array_agg(said.goods) FILTER (WHERE said.near AND said.extra IS NOT NULL),
+        array_agg(said.goods) FILTER (WHERE said.extra IS NOT NULL), '{}') AS goods,
+    coalesce(array_agg(said.extra) FILTER (WHERE said.near AND said.extra IS NOT NULL),
+        array_agg(said.extra) FILTER (WHERE said.extra IS NOT NULL), '{}') AS extras,
+    coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY said.days) FILTER (WHERE said.near),
+        percentile_disc(0.5) WITHIN GROUP (ORDER BY said.days)) AS days, max(said.currency) AS currency
 FROM unnest(CAST(:connections AS uuid[])) AS asked (connection_id)
 CROSS JOIN LATERAL (
-    SELECT intents.address ->> 'country' AS country, intents.currency, parts.days,
-        CASE WHEN goods.whole THEN greatest(0, intents.charged - goods.cost) / greatest(1, parts.n) END AS extra
+    SELECT intents.address ->> 'country' IS NOT DISTINCT FROM :country AS near, intents.currency, parts.days,
+        bill.cost / greatest(1, parts.n) AS goods,
+        CASE WHEN bill.whole THEN greatest(0, intents.charged - bill.cost) / greatest(1, parts.n) END AS extra
     FROM (
         SELECT * FROM intents WHERE intents.merchant_id = :merchant_id
             AND intents.connection_id = asked.connection_id AND state = 'placed' AND charged IS NOT NULL
@@ -85,7 +88,7 @@ CROSS JOIN LATERAL (
     CROSS JOIN LATERAL (
         SELECT sum(quantity * expected_cost) AS cost,
             bool_and(expected_cost IS NOT NULL AND refused_code IS NULL) AS whole
-        FROM intent_lines WHERE intent_id = intents.id) goods
+        FROM intent_lines WHERE intent_id = intents.id) bill
     CROSS JOIN LATERAL (
         SELECT count(*) AS n, ceil(extract(epoch FROM max(state_at) FILTER (WHERE state = 'delivered') - (
             SELECT min(first_seen) FROM parcels WHERE parcels.intent_id = intents.id)) / 86400) AS days
@@ -102,6 +105,17 @@ FROM intents CROSS JOIN LATERAL (
     SELECT coalesce(sum(quantity * expected_cost), 0) AS cost FROM intent_lines WHERE intent_id = intents.id) goods
 WHERE order_id = :order_id AND state NOT IN ('refused', 'cancelled')
 """)
+
+
+class Spent(NamedTuple):
+    """What is under way of an order, and what it costs."""
+
+    intents: int
+    total: Decimal
+    shipping: Decimal
+
+
+NOTHING_SPENT = Spent(0, Decimal(), Decimal())
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +146,13 @@ def known(
     session: Session,
     order: Order,
     *,
+    policy: OrderPolicy | None = None,
     waiting: Collection[UUID] = (),
     refused: Collection[tuple[UUID, str]] = (),
+    fresh: bool = False,
 ) -> Known:
-    """What is known for routing what is left of an order.
+    """What is known for routing what is left of an order. `fresh`: nothing was ever sent of it. `policy` where it is
+    read already.
 
     Without the lines that are `waiting` for somebody; offers that were `refused` (connection, offer variant) are
     barred.
@@ -151,16 +168,23 @@ def known(
     ids = {row.connection_id for row in rows}
     found = session.scalars(select(Connection).where(Connection.id.in_(ids))) if ids else ()
     accounts = {row.id: _Account.of(row) for row in found}
+    shipping = _shipping(session, order, accounts)
     offers = tuple(
-        _offered(row, accounts[row.connection_id], refused=(row.connection_id, row.id) in refused) for row in rows
+        _offered(
+            row,
+            accounts[row.connection_id],
+            shipping.get(row.connection_id, UNKNOWN),
+            refused=(row.connection_id, row.id) in refused,
+        )
+        for row in rows
     )
-    spent = session.execute(_SPENT, {"order_id": order.id}).one()
-    rules = policy_rules(session, order.merchant_id)
+    spent = NOTHING_SPENT if fresh else Spent(*session.execute(_SPENT, {"order_id": order.id}).one())
+    rules = policy_rules(policy or policy_of(session, order.merchant_id))
     return Known(
         lines,
         offers,
         {id_: account.row for id_, account in accounts.items()},
-        _shipping(session, order, accounts),
+        shipping,
         replace(
             rules,
             cost_ceiling=_left(rules.cost_ceiling, spent.total),
@@ -171,9 +195,8 @@ def known(
     )
 
 
-def policy_rules(session: Session, merchant_id: UUID) -> Rules:
+def policy_rules(policy: OrderPolicy) -> Rules:
     """What the merchant's policy says of routing."""
-    policy = policy_of(session, merchant_id)
     return Rules(
         route=policy.route,
         preferred=tuple(policy.preferred),
@@ -212,7 +235,7 @@ class _Account:
         return self.swap.rate if self.swap is not None and self.swap.given == currency else Decimal(1)
 
 
-def _offered(row: Any, account: _Account, *, refused: bool) -> Offered:
+def _offered(row: Any, account: _Account, shipping: Shipping, *, refused: bool) -> Offered:
     bars = ((row.gone, "gone"), (account.bar, account.bar), (not row.active, "inactive"), (refused, "refused"))
     return Offered(
         variant_id=row.variant_id,
@@ -227,6 +250,7 @@ def _offered(row: Any, account: _Account, *, refused: bool) -> Offered:
         tiers=tuple(_tier(tier) for tier in row.tiers),
         taken=int(row.taken),
         rate=account.rate(row.currency),
+        fees=shipping.extras.share if shipping.extras is not None else Decimal(),
         compared_in=account.swap.wanted if account.swap is not None and account.swap.given == row.currency else "",
         barred=next((code for so, code in bars if so), None),
     )
@@ -247,6 +271,8 @@ def _shipping(session: Session, order: Order, accounts: Mapping[UUID, _Account])
     }
     found = {}
     for row in session.execute(_PARCELS, asked):
-        cost = None if row.cost is None else row.cost * accounts[row.connection_id].rate(row.currency)
-        found[row.connection_id] = Shipping(cost, None if row.days is None else max(0, int(row.days)))
+        extras = learned(list(zip(row.goods, row.extras, strict=True)))
+        rate = accounts[row.connection_id].rate(row.currency)
+        cost = None if extras is None else extras.parcel * rate
+        found[row.connection_id] = Shipping(cost, None if row.days is None else max(0, int(row.days)), extras)
     return found

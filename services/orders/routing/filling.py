@@ -93,12 +93,23 @@ class Offered:
     taken: int = 0  # pieces of the stock that other orders of ours are about to take
     rate: Decimal = Decimal(1)  # what one unit of the currency is taken for, in …
     compared_in: str = ""  # … this currency; "": its own
+    fees: Decimal = Decimal()  # share of the cost that is charged beside it: taxes and the like
     barred: str | None = None  # a code of REASONS: it cannot be used, whatever the rules
 
     @property
     def common(self) -> str:
         """The currency it is compared in."""
         return self.compared_in or self.currency
+
+    @property
+    def goods(self) -> Decimal:
+        """What a piece costs, in the currency it is compared in. Only where there is a cost."""
+        return (self.cost or Decimal()) * self.rate
+
+    @property
+    def landed(self) -> Decimal:
+        """The same with what is charged beside it, whatever parcel it is in."""
+        return self.goods * (1 + self.fees)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +137,7 @@ class Option:
 
     offer: Offered
     place: Place
-    cost: Decimal  # of all pieces, in the currency it is compared in
+    cost: Decimal  # of all pieces, with their fees, in the currency it is compared in
     days: int | None  # until they leave the warehouse
 
 
@@ -163,19 +174,19 @@ def fill(lines: Sequence[Line], offers: Sequence[Offered], *, rules: Rules, curr
     for offer in offers:
         why = _barred(offer, lines, rules, currency)
         usable.append(offer) if why is None else barred.append(why)
-    most = max((_there(offer, place) for offer in usable for place in _warehouses(offer)), default=0)
+    there = [(offer, {warehouse: _there(offer, warehouse) for warehouse in _warehouses(offer)}) for offer in usable]
+    most = max((pieces for _, have in there for pieces in have.values()), default=0)
     fitting: list[Line] = []
     for line in lines:
         if sum(one.pieces for one in fitting) + line.pieces <= most:
             fitting.append(line)
     pieces = sum(line.pieces for line in (fitting or lines))
     options = []
-    for offer in usable:
-        own = [one for warehouse in _warehouses(offer) if (one := _option(offer, warehouse, pieces, rules))]
+    for offer, have in there:
+        own = [_option(offer, warehouse, pieces, rules) for warehouse, few in have.items() if pieces <= few]
         options += own
         if not own:
-            have = max(_there(offer, warehouse) for warehouse in _warehouses(offer))
-            barred.append(reason("not_enough", offer, have=have, pieces=pieces))
+            barred.append(reason("not_enough", offer, have=max(have.values()), pieces=pieces))
     unfilled = {}
     for line in lines:
         if line not in fitting:
@@ -208,7 +219,7 @@ def _barred(offer: Offered, lines: Sequence[Line], rules: Rules, currency: str |
             return reason("margin_unknown", offer, currency=offer.common)
         # What was given away earns nothing by itself: the order as a whole has to.
         least = min((price for price in prices if price > 0), default=None)
-        if least is not None and least - offer.cost * offer.rate < rules.min_margin * least:
+        if least is not None and least - offer.landed < rules.min_margin * least:
             return reason("below_margin", offer)
     return reason("stock_unknown", offer) if offer.stock is None else None
 
@@ -226,11 +237,9 @@ def _there(offer: Offered, warehouse: str) -> int:
     return max(0, min(stock, own - offer.taken))
 
 
-def _option(offer: Offered, warehouse: str, pieces: int, rules: Rules) -> Option | None:
-    if offer.cost is None or pieces > _there(offer, warehouse):
-        return None
+def _option(offer: Offered, warehouse: str, pieces: int, rules: Rules) -> Option:
     place = Place(rules.rank(offer.connection_id), offer.connection_id, warehouse, offer.currency)
-    return Option(offer, place, pieces * offer.cost * offer.rate, _days(offer, warehouse, pieces))
+    return Option(offer, place, pieces * offer.landed, _days(offer, warehouse, pieces))
 
 
 def _days(offer: Offered, warehouse: str, pieces: int) -> int | None:

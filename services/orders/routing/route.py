@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from uuid import UUID
 
+from services.orders.routing.extras import Extras
 from services.orders.routing.filling import (
     UNKNOWN_DAYS,
     Line,
@@ -30,15 +31,20 @@ from services.orders.routing.filling import (
 from services.orders.routing.solver import Choice, Limits, Opening, solve
 
 SECONDS = 0.04  # for one order
+CENT = Decimal("0.01")
 _MICRO = 10**6
 
 
 @dataclass(frozen=True, slots=True)
 class Shipping:
-    """What a parcel of a connection costs, fees included, and how long it takes."""
+    """What a parcel of a connection costs, whatever is in it, and how long it takes."""
 
     cost: Decimal | None = None  # in what its offers are compared in; None: no order has told, taken for nothing
     days: int | None = None  # from the warehouse to the buyer; None: no order has told, taken for none
+    extras: Extras | None = None  # all that orders have told, in the supplier's currency
+
+
+UNKNOWN = Shipping()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,9 @@ class Parcel:
     currency: str
     picks: tuple[Pick, ...]
     goods: Decimal
-    shipping: Decimal | None  # None: nobody knows yet
+    shipping: Decimal | None  # with taxes and fees; None: nobody knows yet
     days: int | None  # until its last piece is there; None: nobody knows
+    expected: Decimal | None = None  # what it comes to at most, if it is like those before; in its offers' own currency
 
     @property
     def total(self) -> Decimal:
@@ -158,8 +165,11 @@ def _by_currency(
             kept = tuple(option for option in want.options if option.offer.common == chosen)
             if not kept:
                 continue
+            if len(kept) == len(want.options):
+                group.append(want)
+                continue
             group.append(replace(want, options=kept))
-            dropped = {option.offer.id: option.offer for option in want.options if option not in kept}
+            dropped = {option.offer.id: option.offer for option in want.options if option.offer.common != chosen}
             for line in want.lines:
                 others[line.id] += [reason("other_currency", one, currency=one.common) for one in dropped.values()]
         left = [want for want in left if all(option.offer.common != chosen for option in want.options)]
@@ -213,7 +223,7 @@ class _Case:
         return self._shipping(place).cost or Decimal()
 
     def _shipping(self, place: Place) -> Shipping:
-        return self.shipping.get(place.connection_id) or Shipping()
+        return self.shipping.get(place.connection_id, UNKNOWN)
 
     def days(self, option: Option) -> int:
         """From now to the buyer."""
@@ -291,14 +301,19 @@ class _Case:
         for place in sorted({option.place for option in picked}):
             inside = [(want, one) for want, one in zip(self.wants, picked, strict=True) if one.place == place]
             days = max(self.days(option) for _, option in inside)
+            offer = inside[0][1].offer
+            goods = sum((want.pieces * one.offer.goods for want, one in inside), Decimal())
+            fees = sum((one.cost for _, one in inside), Decimal()) - goods
+            told = self._shipping(place)
             yield Parcel(
                 place.connection_id,
                 place.warehouse,
-                inside[0][1].offer.common,
+                offer.common,
                 tuple(Pick(line, option.offer) for want, option in inside for line in want.lines),
-                sum((option.cost for _, option in inside), Decimal()),
-                self._shipping(place).cost,
+                goods,
+                None if told.cost is None else (told.cost + fees).quantize(CENT),
                 days if days < UNKNOWN_DAYS else None,
+                None if told.extras is None else told.extras.expected(goods / offer.rate),
             )
 
     def reasons(self, answer: _Answer) -> Iterator[list[Reason]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from services.core.db import transaction
 from services.core.errors import Conflict, Invalid, NotFound
@@ -69,7 +69,7 @@ def reach(session: Session, connection_id: UUID) -> Reached:
     Raises ConnectionNotFound, ConnectionDisconnected, ReconnectFirst, TokenAwaited, SandboxNotHere, SandboxOnly,
     CredentialsUnreadable.
     """
-    row = get_connection(session, connection_id)
+    row = get_connection(session, connection_id, secrets=True)
     if row.state == "disconnected":
         raise ConnectionDisconnected
     if row.state == "reconnect_needed":
@@ -87,9 +87,13 @@ def reach(session: Session, connection_id: UUID) -> Reached:
     )
 
 
-def get_connection(session: Session, id_: UUID, *, lock: bool = False) -> Connection:
-    """The connection, if it is the merchant's. Raises ConnectionNotFound."""
-    row = session.get(Connection, id_, with_for_update=lock or None, populate_existing=lock)
+def get_connection(session: Session, id_: UUID, *, lock: bool = False, secrets: bool = False) -> Connection:
+    """The connection, if it is the merchant's; with its `secrets`, which are left where they are otherwise.
+
+    Raises ConnectionNotFound.
+    """
+    options = [undefer(Connection.secrets)] if secrets else None
+    row = session.get(Connection, id_, with_for_update=lock or None, populate_existing=lock, options=options)
     if row is None:
         raise ConnectionNotFound
     return row

@@ -5,6 +5,7 @@ an order by it. An order can be made and not be paid: that is no failure, and is
 """
 
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -137,8 +138,15 @@ def order_status(connection: Connection, order_id: str) -> OrderStatus:
     return OrderStatus(order_id, _state(raw, result, children), raw, _amount(result.get("user_order_amount")))
 
 
-def tracking(connection: Connection, order_id: str) -> tuple[Tracking, ...]:
-    """Its parcels; none when nothing was shipped or the order is not known. Raises what `Adapter` says."""
+def tracking(connection: Connection, order_ids: Sequence[str]) -> dict[str, tuple[Tracking, ...]]:
+    """Parcels, a call for each order; none when nothing was shipped or the order is not known. Raises what `Adapter`
+    says.
+    """
+    found = {order_id: _parcels(connection, order_id) for order_id in order_ids}
+    return {order_id: parcels for order_id, parcels in found.items() if parcels}
+
+
+def _parcels(connection: Connection, order_id: str) -> tuple[Tracking, ...]:
     payload = business(connection, TRACKING, {"ae_order_id": order_id, "language": "en_US"}, about=(order_id,))
     code, words, result = inner(payload)
     if code == "1001":

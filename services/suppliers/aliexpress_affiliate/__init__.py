@@ -1,6 +1,6 @@
 """AliExpress for affiliates: products to show and links that earn a commission. Nothing is ordered here."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from services.suppliers.aliexpress.calls import quotas_of
@@ -125,7 +125,7 @@ def order_status(connection: Connection, order_id: str) -> OrderStatus:
     _nothing("orders")
 
 
-def tracking(connection: Connection, order_id: str) -> tuple[Tracking, ...]:
+def tracking(connection: Connection, order_ids: Sequence[str]) -> Mapping[str, tuple[Tracking, ...]]:
     """Raises NotOffered."""
     _nothing("orders")
 

@@ -23,6 +23,7 @@ CAPABILITIES = Capabilities(
     finds_all_parts=False,
     resend_seconds=0,
     settle_seconds=10,
+    tracked_at_once=100,
 )
 ADDRESS = AddressRules(
     needed=("first_name", "last_name", "line", "town", "postcode", "country", "phone", "email"),

@@ -57,7 +57,7 @@ QUOTAS = (
             "order/create/multishipping",
             "order/reference",
             "order",
-            "tracking/order",
+            "tracking/orders",
             "user/purse",
         )
     ),

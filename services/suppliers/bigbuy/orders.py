@@ -5,7 +5,7 @@ So an answer that was lost is looked up by reference, and only what is not there
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.suppliers.base import (
@@ -26,7 +26,7 @@ from services.suppliers.bigbuy.answers import OrderExists, Said, Split, classifi
 from services.suppliers.bigbuy.calls import get, parsed, post
 from services.suppliers.bigbuy.catalogue import CURRENCY
 from services.suppliers.errors import FatalForItem, Retry, SupplierError, UnknownOutcome
-from services.suppliers.wire import Reply, Unsent, dicts, number_of, text_of
+from services.suppliers.wire import Reply, Unsent, dicts, id_of, number_of, text_of
 
 # In orders carriers go by these names; all are named, so that BigBuy takes the cheapest.
 CARRIERS = ("chrono", "correos", "correosinternational", "dhl", "gls", "seur", "tnt", "ups")
@@ -105,33 +105,42 @@ def order_status(connection: Connection, order_id: str) -> OrderStatus:
     return OrderStatus(order_id, state, raw, _money(answer.get("totalPaidTaxIncl")), _references(answer))
 
 
-def tracking(connection: Connection, order_id: str) -> tuple[Tracking, ...]:
-    """Its parcels. Raises what `Adapter` says."""
-    try:
-        answer = get(connection, "tracking/order", suffix=f"/{_path_part(order_id)}")
-    except FatalForItem as error:
-        if error.kind == "not_found":
-            return ()
-        raise
+def tracking(connection: Connection, order_ids: Sequence[str]) -> dict[str, tuple[Tracking, ...]]:
+    """The parcels of so many orders, in one call. Raises what `Adapter` says."""
+    endpoint = "tracking/orders"
+    asked = [{"id": number} for one in order_ids if (number := id_of(one)) is not None]
+    if not asked:
+        return {}
+    reply = post(connection, endpoint, {"track": {"orders": asked}})
+    if said := refusal(reply):
+        error = classified(said)
+        if isinstance(error, FatalForItem) and error.kind == "not_found":
+            return {}
+        raise error
+    answer = parsed(endpoint, reply)
     if answer is not None and not isinstance(answer, list):
-        raise unreadable("tracking/order")
+        raise unreadable(endpoint)
+    found = {order_id: _parcels(one) for one in dicts(answer) if (order_id := text_of(one.get("id")))}
+    return {order_id: parcels for order_id, parcels in found.items() if parcels and order_id in order_ids}
+
+
+def _parcels(order: Mapping[str, Any]) -> tuple[Tracking, ...]:
     parcels: dict[str, Tracking] = {}
-    for order in dicts(answer):
-        for one in dicts(order.get("trackings")):
-            number = text_of(one.get("trackingNumber"))
-            if number is None:
-                continue
-            carrier = one.get("carrier")
-            found = Tracking(
-                number=number,
-                carrier=text_of(carrier.get("name")) if isinstance(carrier, dict) else None,
-                status=text_of(one.get("statusDescription")) or text_of(one.get("descriptionTranslated")),
-                at=None,
-                at_text=text_of(one.get("statusDate")),
-            )
-            known = parcels.get(number)
-            if known is None or (found.at_text or "") >= (known.at_text or ""):
-                parcels[number] = found
+    for one in dicts(order.get("trackings")):
+        number = text_of(one.get("trackingNumber"))
+        if number is None:
+            continue
+        carrier = one.get("carrier")
+        found = Tracking(
+            number=number,
+            carrier=text_of(carrier.get("name")) if isinstance(carrier, dict) else None,
+            status=text_of(one.get("statusDescription")) or text_of(one.get("descriptionTranslated")),
+            at=None,
+            at_text=text_of(one.get("statusDate")),
+        )
+        known = parcels.get(number)
+        if known is None or (found.at_text or "") >= (known.at_text or ""):
+            parcels[number] = found
     return tuple(parcels.values())
 
 

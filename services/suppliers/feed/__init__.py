@@ -6,6 +6,7 @@ Secrets: `url` is where the file is. `user` and `password`, or a `header` ("X-Ap
 instance, that it is what the merchant pays.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -107,7 +108,7 @@ def order_status(connection: Connection, order_id: str) -> OrderStatus:
     _no_orders()
 
 
-def tracking(connection: Connection, order_id: str) -> tuple[Tracking, ...]:
+def tracking(connection: Connection, order_ids: Sequence[str]) -> Mapping[str, tuple[Tracking, ...]]:
     """Raises NotOffered."""
     _no_orders()
 

@@ -34,6 +34,7 @@ _PICKED = (
     "image_position", "variant_image", "kind",
 )  # fmt: skip
 _PARENT_KINDS = word_set("variable configurable parent grouped")
+_REGULAR = word_set("regularprice normalpreis regularerpreis tarifnormal precionormal cenaregularna")
 # Without the shop's currency, of several price columns the one most shops could use.
 _USUAL_CURRENCIES = ("USD", "EUR", "GBP")
 _TITLE_LENGTH = 120
@@ -69,6 +70,10 @@ def _choose(names: list[str], default_currency: str | None) -> _Columns:
         if headers.normal(names[index]) in ("producttype", "type"):
             at.setdefault("kind", index)
     _stand_in(at, said_of)
+    for index, said in by_field.get("price", ()):  # the usual price, beside the one that holds today
+        if index != at["price"] and headers.normal(names[index]) in _REGULAR:
+            said_of.setdefault("compare_at_price", said)
+            at.setdefault("compare_at_price", index)
     numbered = sorted(index for index, _ in by_field.get("category", ()) if names[index].strip()[-1:].isdigit())
     stems = {headers.normal(names[index]).strip("0123456789") for index in numbered}
     paths = numbered if len(numbered) > 1 and len(stems) == 1 else [at["category"]] if "category" in at else []
@@ -248,7 +253,7 @@ def _money_reader(
             starts, _, ends = period.partition("/")
         if sale and cells.on_sale(starts, ends, today):
             reduced, found = read_sale(sale, line, errors)
-            if reduced is not None:
+            if reduced is not None and reduced != amount:
                 amount, list_amount, named = reduced, amount or list_amount, found or named
         if cost:
             unit_cost, found = read_cost(cost, line, errors)

@@ -34,6 +34,10 @@ _WRAPPERS = word_set(
 # Those of them around a whole product, so that all in them is its own.
 _WHOLE = word_set("product item article data attributes attribute general fields properties node content basic main")
 _TOLD = word_set("title description brand category")  # in one language or several
+# Fields that hold their value somewhere inside: <Preis><Betrag>, <Bilder><Bild url="…">.
+_WRAPPING = word_set(
+    "image more_images price sale compare_at_price cost stock availability weight category brand tags barcode"
+)
 _PRICED = word_set("prices pricing")
 _MONEY = word_set("price sale compare_at_price cost")
 _OF_MONEY = _MONEY | {"currency"}
@@ -231,21 +235,24 @@ def _add(found: Values, path: str, text: str) -> None:
             values.append(text)
 
 
-def _is_told(name: str) -> bool:
+def _field(name: str) -> str | None:
     said = headers.meaning(name)
-    return said is not None and said.field in _TOLD
+    return said.field if said else None
 
 
 def header_of(path: str) -> str | None:
     """The name by which a path is read as a column, or None when it is not known to be the product's own."""
     steps = [step for step in path.split(".") if step.casefold() not in _OF_LISTS]
-    if len(steps) > 1 and headers.is_language(steps[-1]) and _is_told(steps[-2]):
+    if len(steps) > 1 and headers.is_language(steps[-1]) and _field(steps[-2]) in _TOLD:
         steps.pop()  # {"title": {"en": …}}
     if len(steps) < 2:
         return steps[0] if steps else path
     *way, last = steps
     words = [headers.normal(step) for step in way]
-    if not all(word in _WRAPPERS or word.rstrip("s") in _WRAPPERS for word in words):
+    if not all(
+        word in _WRAPPERS or word.rstrip("s") in _WRAPPERS or _field(step) in _WRAPPING
+        for step, word in zip(way, words, strict=True)
+    ):
         return None
     said = headers.meaning(last)
     if said and all(word in _WHOLE or word.rstrip("s") in _WHOLE for word in words):
@@ -258,7 +265,8 @@ def header_of(path: str) -> str | None:
             return way[-1]
         if words[-1] in _PRICED and not said:
             return "price"
-    if above and above.field in _MONEY and said and said.field not in _OF_MONEY:  # the "type" of a price
+    is_money = words[-1] in _PRICED or (above is not None and above.field in _MONEY)
+    if is_money and said and said.field not in _OF_MONEY:  # the "type" of a price
         return None
     return last if said and said.field in _NESTED else None
 

@@ -34,6 +34,7 @@ _PICKED = (
     "image_position", "variant_image", "kind",
 )  # fmt: skip
 _PARENT_KINDS = word_set("variable configurable parent grouped")
+_ARTICLE = word_set("artikel article item product produkt produit producto prodotto товар towar")
 _REGULAR = word_set("regularprice normalpreis regularerpreis tarifnormal precionormal cenaregularna")
 # Without the shop's currency, of several price columns the one most shops could use.
 _USUAL_CURRENCIES = ("USD", "EUR", "GBP")
@@ -83,6 +84,22 @@ def _choose(names: list[str], default_currency: str | None) -> _Columns:
     return _Columns(at, said_of, paths, pictures)
 
 
+def _number_by_article(table: Table, chosen: _Columns) -> None:
+    """A column "Article" may hold names or numbers. In a table without numbers, where something else names the product,
+    what it holds decides."""
+    at, said = chosen.at, chosen.said
+    if at.keys() & {"handle", "group", "id", "sku", "mpn"} or not at.keys() & {"title", "description"}:
+        return
+    index = next((n for n, name in enumerate(table.headers) if headers.normal(name) in _ARTICLE), None)
+    if index is None or (index == at.get("title") and "description" not in at):
+        return
+    filled = [cell for row in table.sample if (cell := row[index].strip())]
+    if filled and sum(" " not in cell and any(map(str.isdigit, cell)) for cell in filled) * 10 >= len(filled) * 9:
+        if at.get("title") == index:
+            del at["title"], said["title"]
+        at["sku"], said["sku"] = index, Meaning("sku", 0)
+
+
 def _stand_in(at: dict[str, int], said: dict[str, Meaning]) -> None:
     """Columns that serve for one another when a file has only one of them."""
     if "price" not in at and "compare_at_price" in at:
@@ -97,6 +114,7 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
     """The columns used (header → Draft field), the function that turns a record into a draft, and whether alone."""
     names, width = table.headers, len(table.headers)
     chosen = _choose(names, table.default_currency)
+    _number_by_article(table, chosen)
     options, option_fields = option_columns(names, group=chosen.at.get("group"))
     at = {field: chosen.at.get(field, width) for field in _PICKED}
     columns = {

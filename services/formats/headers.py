@@ -16,9 +16,10 @@ from services.formats.numbers import GRAMS, currency_code, word_set
 NAMES: dict[str, str] = {
     "handle": "handle urlhandle handleid slug",
     "group": "itemgroupid groupid gruppenid parentsku parentskuid parentid parent mastersku masterartikel vaterartikel "
-    "hauptartikelnummer hauptartikel parentreference modelid configurablesku groupe grupoid",
+    "hauptartikelnummer hauptartikel parentreference mainnumber modelid configurablesku groupe grupoid",
     # The number a 1C system or a Ukrainian marketplace has given; the article number beside it is the maker's.
     "id": "id productid itemid artikelid produktid idproduktu idproduct idproducto productguid entityid xmlid "
+    "internalid "
     "кодтовара кодтовару номенклатурныйномер",
     "sku": "sku variantsku skucode skunumber productsku itemsku artikelnummer artikelnr artikelno artnr artno "
     "artikelnum artikelcode artikelkod artnum artikelkennung itemnumber itemno itemnr itemcode productcodesku "
@@ -29,9 +30,10 @@ NAMES: dict[str, str] = {
     "sachnummer materialnummer warennummer ref code код vendorcode model modell catalognumber nr "
     "no litm 代码 商品代码 货号 商品コード 品番 商品番号 型番 商品编号 상품코드 상품번호 품번 varenummer varenr "
     "tuotenumero "
-    "tuotekoodi cikkszam termekkod codprodus cod codigodoproduto stokkodu urunkodu",
+    "tuotekoodi sellersku ordernumber cikkszam termekkod codprodus cod codigodoproduto stokkodu urunkodu",
     "mpn": "mpn manufacturerpartnumber manufacturersku herstellernummer herstellernr herstellerartikelnummer hstnummer",
-    "title": "title name producttitle productname itemname itemtitle articlename artikelname artikelbezeichnung "
+    "title": "title name titlelong producttitle productname itemname itemtitle articlename artikelname "
+    "artikelbezeichnung "
     "produktname produktbezeichnung bezeichnung bezeichnung1 titel warenbezeichnung kurzbezeichnung artikeltitel nom "
     "nomproduit nomduproduit libelle designation titre intitule nombre nombreproducto nombredelproducto titulo "
     "denominacion nome nomeprodotto titolo denominazione nazwa nazwaproduktu nazwatowaru tytul nazev nazevproduktu "
@@ -42,7 +44,8 @@ NAMES: dict[str, str] = {
     "benamning namn produktnamn artikelnamn navn varenavn produktnavn tuotenimi nimi nimike tuote megnevezes "
     "termeknev nev "
     "denumire denumireprodus numeprodus nomedoproduto nomeproduto nazov nazovproduktu urunadı urunismi",
-    "description": "description bodyhtml body descriptionhtml longdescription fulldescription productdescription "
+    "description": "description descriptionlong bodyhtml body descriptionhtml longdescription fulldescription "
+    "productdescription "
     "itemdescription beschreibung artikelbeschreibung produktbeschreibung langbeschreibung langtext "
     "detailbeschreibung webtext descriptif descriptionlongue descripcion descripcionlarga descrizione opis "
     "opisproduktu popis popisproduktu omschrijving beschrijving productomschrijving описание описаниетовара "
@@ -80,7 +83,8 @@ NAMES: dict[str, str] = {
     "bruttopreis nettopreis endpreis ladenpreis shoppreis regularerpreis normalpreis prix prixdevente prixvente "
     "prixunitaire tarif prixpublic tarifnormal precio preciodeventa precioventa pvp precionormal prezzo "
     "prezzodivendita prezzovendita prezzoalpubblico prezzodilistino cena cenasprzedazy cenadetaliczna cenabrutto "
-    "cenanetto cenaregularna cenaprodejni prodejnicena cenasdph prijs verkoopprijs adviesverkoopprijs stukprijs цена "
+    "stdvk cenanetto cenaregularna cenaprodejni prodejnicena cenasdph prijs verkoopprijs adviesverkoopprijs stukprijs "
+    "цена "
     "розничнаяцена ценапродажи стоимость ціна цінапродажу "
     "роздрібнаціна основнацінапродажу 価格 販売価格 税込価格 売価 単価 价格 售价 판매가 판매가격 가격 단가 pris "
     "forsaljningspris "
@@ -102,7 +106,8 @@ NAMES: dict[str, str] = {
     "vejledendepris veiledendepris ovh 定価 市场价 原价 정가 소비자가 시중가",
     "cost": "costperitem cost costprice unitcost itemcost wholesaleprice wholesale purchaseprice buyingprice "
     "supplierprice dealerprice costofgoods costofgoodssold cogs ek ekpreis einkaufspreis einkauf haendlerpreis "
-    "handlerpreis hek einstandspreis prixachat prixdachat coutdachat cout preciocompra preciodecompra preciocoste "
+    "handlerpreis hek einstandspreis durchschnittlichereinkaufspreis pricecost prixachat prixdachat coutdachat cout "
+    "preciocompra preciodecompra preciocoste "
     "coste costo prezzoacquisto prezzodiacquisto cenazakupu cenahurtowa nakupnicena cenanakup porizovacicena "
     "inkoopprijs inkoop закупочнаяцена себестоимость оптоваяцена inkopspris inpris kostpris indkobspris innkjopspris "
     "ostohinta hankintahinta beszerzesiar pretachizitie precodecusto custo alısfiyatı 仕入価格 卸価格 原価 成本价 进价 "
@@ -117,7 +122,8 @@ NAMES: dict[str, str] = {
     "skladem stavskladu naskladu pocetkusu voorraad aantal остаток количество наскладе остатки "
     "кількість залишок остатокнаскладе свободныйостаток stqu 在庫 在庫数 在庫数量 库存 库存数量 数量 재고 재고수량 "
     "수량 freestock "
-    "qtyavail qtyonhand lagersaldo lagerantal antal lagerbeholdning beholdning antall varasto varastosaldo keszlet "
+    "qtyavail qtyonhand lagerbestandgesamt gesamtbestand lagersaldo lagerantal antal lagerbeholdning beholdning "
+    "antall varasto varastosaldo keszlet "
     "raktarkeszlet mennyiseg stoc cantitate estoque quantidade quantidadeemestoque mnozstvo skladom stok stokmiktarı "
     "stokadedi",
     "availability": "availability availabilitystatus stockstatus instock isinstock verfugbarkeit verfuegbarkeit "
@@ -158,11 +164,14 @@ _ORDER_NAMES = word_set(
     "orderid ordernumber orderno orderdate customerid customeremail customername invoiceno invoicenumber invoicedate "
     "purchaseorderid shipname shippingname billingname buyeremail"
 )
+_OF_ARTICLES = word_set("description category barcode stock availability weight image cost")
 # A variant's cells may be called "Variant …" or "Product …"; a product's cells are never called "Variant …".
 _OF_VARIANT = word_set(
     "sku barcode price sale compare_at_price cost stock weight weight_unit availability currency color size"
 )
-_PREFIXES = ("variant", "product", "produkt", "produkte", "artikel", "article", "item", "produit", "prodotto", "shop")
+_PREFIXES = (
+    *("variant", "product", "produkt", "produkte", "artikel", "article", "item", "produit", "prodotto", "shop", "ox"),
+)
 _GROSS = word_set(
     "incl inkl inc including included mwst ust vat tva ttc gross brutto btw iva dph moms mva alv kdv dahil afa tax с "
     "ндс s "
@@ -177,6 +186,7 @@ _HEADER_CODES = word_set(
 )
 # Signs and words of money beside a header's name: "Цена, руб.", "Cena (zł)".
 _MONEY_SIGNS = word_set("€ $ £ ¥ ₽ ₴ ₺ ₩ ₹ руб грн zł kč ft lei лв tl 円 元")
+_LOWER_CODES = word_set("usd eur gbp chf pln czk sek nok dkk huf rub uah jpy cny aud nzd")
 _MONEY = word_set("price sale compare_at_price cost")
 _FILLERS = word_set("in per pro en of de la le")
 _PER_PIECE = re.compile(
@@ -242,7 +252,7 @@ def meaning(header: str) -> Meaning | None:
 
 
 def _is_money(word: str) -> bool:
-    return word in _HEADER_CODES or word.casefold() in _MONEY_SIGNS
+    return word in _HEADER_CODES or word.casefold() in _MONEY_SIGNS or word in _LOWER_CODES
 
 
 def _known(name: str) -> tuple[str, int] | None:
@@ -358,5 +368,9 @@ def locate(headers: list[str], names: dict[str, str]) -> dict[str, int]:
 
 
 def order_headers(headers: list[str]) -> list[str]:
-    """The headers that belong to a list of orders."""
-    return [header for header in headers if normal(header) in _ORDER_NAMES]
+    """The headers that belong to a list of orders. What is only the number to order an article by is none."""
+    found = [header for header in headers if normal(header) in _ORDER_NAMES]
+    if [normal(header) for header in found] == ["ordernumber"]:
+        fields = {said.field for said in meanings(headers) if said}
+        return [] if len(fields & _OF_ARTICLES) > 1 else found
+    return found

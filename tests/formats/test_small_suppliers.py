@@ -33,6 +33,9 @@ LISTS = {
     "japanese": ("商品番号,商品名,卸価格,価格(税込),在庫数\nS1,Stol,８０,￥１００,５\n".encode("cp932"), "100"),
     "korean": ("상품코드,상품명,공급가,판매가,재고\nS1,Stol,80,100,5\n", "100"),
     "chinese": ("商品编号,商品名称,成本价,售价,库存数量\nS1,Stol,80,100,5\n", "100"),
+    "codes in small letters": ("sku,name,price_chf,price_eur,qty\nS1,Stol,110,100,5\n", "100"),
+    "articles by number": ("Artikel;Bezeichnung;Preis;Bestand\nS1;Stol;100,00;5\n", "100.00"),
+    "a shop system's own": ("ordernumber;name;supplier;price;instock;categories\nS1;Stol;Acme;100;5;\n", "100"),
     "per piece": ("SKU,Name,Price per unit,Price per 100,Qty avail.\nS1,Stol,100,90,5\n", "100"),
 }
 
@@ -133,6 +136,18 @@ def test_variants_inside_products(document: str) -> None:
     found, errors = split(any_feed(document))
     assert errors == []
     assert list(map(_options, found)) == [("7", "Shirt", "Red / S", "Colour\nSize", "A", "20")]
+
+
+@pytest.mark.parametrize("product", ["Lamp 2", "Lamp"])
+def test_an_article_that_is_no_number_is_a_name(product: str) -> None:
+    assert said(f"Product,Description,Price,Stock\n{product},Nice,5,1\n") == [(product, product, "5", "1")]
+
+
+def test_values_inside_elements_in_other_languages() -> None:
+    item = "<Artikel><ArtNr>{}</ArtNr><Preis Waehrung='EUR'>5</Preis><Bilder><Bild url='https://i.example/1.jpg'/>"
+    item += "</Bilder></Artikel>"
+    document = "<Liste>" + item.format(1) + item.format(2) + "</Liste>"
+    assert said(document, "sku", "currency", "image_urls")[0] == ("1", "EUR", "https://i.example/1.jpg")
 
 
 def test_what_a_price_is_called_is_no_category() -> None:

@@ -100,6 +100,7 @@ class OperationOut(BaseModel):
     errors_url: str
     created_at: datetime
     finished_at: datetime | None
+    file_removed_at: datetime | None = Field(description="When the stored file was removed: its time was over.")
 
 
 class OperationDetailOut(OperationOut):
@@ -208,7 +209,7 @@ def get_errors(
 def _fields(found: Operation) -> dict[str, Any]:
     import_ = found.import_
     own = ("id", "job_id", "source", "currency", "filename", "url", "bytes", "sha256", "format", "encoding")
-    more = ("delimiter", "columns", "error_codes", "created_at", "finished_at")
+    more = ("delimiter", "columns", "error_codes", "created_at", "finished_at", "file_removed_at")
     return {
         **{name: getattr(import_, name) for name in (*own, *more)},
         **summary(import_),

@@ -2,11 +2,20 @@
 
 import re
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import Header
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from services.catalog.prices import PriceChange, PriceField, PriceTargets, Rounding
 from services.catalog.queries import ProductFilter
@@ -120,10 +129,23 @@ class ProductFields(_Said):
 
 
 class VariantPatch(VariantFields):
-    """What to change of a variant; what is left out stays."""
+    """What to change of a variant; what is left out stays. Without an `id` it is a new one."""
 
-    id: UUID
+    id: UUID | None = None
     version: Version | None = Field(default=None, description="The version you have seen: 409 if it is another by now.")
+    remove: bool = Field(default=False, description="Take it off the product.")
+    key: Code | None = Field(default=None, description="Of a new one; without it, its SKU or its place.")
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        said = self.model_fields_set
+        if self.id is None and said & {"version", "remove"}:
+            raise ValueError("an `id` says which variant; without one it is new")
+        if self.id is not None and "key" in said:
+            raise ValueError("a variant keeps its `key`")
+        if self.remove and said - {"id", "version", "remove"}:
+            raise ValueError("what is removed has nothing else said of it")
+        return self
 
 
 class ProductPatch(ProductFields):

@@ -182,6 +182,8 @@ def update_product(
 ) -> ProductEditedOut:
     """Set fields of a product and of its variants; what is left out stays. It is a plan of its own: see `changeset_id`.
 
+    A variant without an `id` is a new one, one with `remove` goes.
+
     409 when a `version` (or If-Match) is given and somebody has changed that row since.
     """
     changeset = edits.edit_product(

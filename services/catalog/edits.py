@@ -9,12 +9,13 @@ from sqlalchemy.orm import Session
 
 from services.catalog.changesets import apply_now, propose
 from services.catalog.queries import ProductNotFound
-from services.catalog.rows import PRODUCT_ROW, VARIANT_ROW, appearing, differences, vanishing_sql
+from services.catalog.rows import PRODUCT_ROW, VARIANT_ROW, appearing, differences, vanishing, vanishing_sql
 from services.core.errors import Conflict, Invalid, NotFound
 from services.core.ids import new_id
 from services.models import Changeset, ChangesetItem, Product, Variant
 
 MANUAL = "manual"  # the source of products made by hand
+_ABOUT = ("id", "version", "remove", "key")  # what is said of a variant beside its fields
 
 
 class VariantNotFound(NotFound):
@@ -23,6 +24,14 @@ class VariantNotFound(NotFound):
 
 class VariantRepeated(Invalid):
     """The same variant is named twice."""
+
+
+class VariantExists(Conflict):
+    """The product has a variant with that key."""
+
+
+class NoVariantLeft(Invalid):
+    """A product keeps one variant at least. To take it off, delete the product."""
 
 
 class ProductMoved(Conflict):
@@ -62,13 +71,20 @@ def edit_product(
 ) -> Changeset | None:
     """Set fields of a product, and of variants: each of `variants` has `id`, maybe `version`, and its fields.
 
-    Returns the plan, applied; None when everything is as said already. Raises ProductNotFound, VariantNotFound and
-    VariantRepeated (naming which), ProductMoved where a `version` is no longer the row's.
+    One with `remove` goes, one without `id` is made; it may say its `key`. Returns the plan, applied; None when
+    everything is as said already. Raises ProductNotFound, VariantNotFound and VariantRepeated (naming which),
+    VariantExists, NoVariantLeft, ProductMoved where a `version` is no longer the row's.
     """
-    product = lock_product(session, id_, version=version)
+    product = lock_product(session, id_, version=version, delete=any(entry.get("remove") for entry in variants))
     items = _item_of(product, differences(product, said))
-    known = _locked_variants(session, product, [entry["id"] for entry in variants])
+    made = [(place, entry) for place, entry in enumerate(variants) if entry.get("id") is None]
+    known = _locked_variants(
+        session, product, {place: one["id"] for place, one in enumerate(variants) if one.get("id")}
+    )
+    gone: set[UUID] = set()
     for place, entry in enumerate(variants):
+        if entry.get("id") is None:
+            continue
         variant = known.get(entry["id"])
         if variant is None:
             raise VariantNotFound(param=f"variants.{place}.id")
@@ -78,9 +94,62 @@ def edit_product(
                 param=f"variants.{place}.version",
                 version=variant.version,
             )
-        own = {name: value for name, value in entry.items() if name not in ("id", "version")}
+        if entry.get("remove"):
+            gone.add(variant.id)
+            items.append(_leaving(product, variant))
+            continue
+        own = {name: value for name, value in entry.items() if name not in _ABOUT}
         items += _item_of(product, differences(variant, own), variant)
+    if made or gone:
+        items += _coming(session, product, made, gone=gone)
     return _carry_out(session, product.merchant_id, items, user_id=user_id) if items else None
+
+
+def _leaving(product: Product, variant: Variant) -> ChangesetItem:
+    return ChangesetItem(
+        op="delete",
+        product_key=product.key,
+        variant_key=variant.key,
+        product_id=product.id,
+        variant_id=variant.id,
+        base_version=variant.version,
+        changes=vanishing(variant, VARIANT_ROW),
+    )
+
+
+def _coming(
+    session: Session, product: Product, made: Sequence[tuple[int, dict[str, Any]]], *, gone: set[UUID]
+) -> list[ChangesetItem]:
+    """Items of new variants, behind those that are there. Raises VariantExists, NoVariantLeft."""
+    own = select(Variant.id, Variant.key, Variant.position).where(
+        Variant.merchant_id == product.merchant_id, Variant.product_id == product.id
+    )
+    there = session.execute(own).all()
+    if not made and all(row.id in gone for row in there):
+        raise NoVariantLeft(param="variants")
+    taken = {row.key for row in there}  # also by those that go: they may come back
+    last = max((row.position for row in there), default=0)
+    items = []
+    for number, (place, entry) in enumerate(made, start=last + 1):
+        usual = (entry.get("sku"), str(number), str(new_id()))
+        key = entry.get("key") or next(one for one in usual if one and one not in taken)
+        if key in taken:
+            raise VariantExists(f"The product has a variant with the key {key!r}.", param=f"variants.{place}.key")
+        taken.add(key)
+        said = {name: value for name, value in entry.items() if name not in _ABOUT}
+        items.append(_variant_made(product.key, product.id, key, {**said, "position": number}))
+    return items
+
+
+def _variant_made(product_key: str, product_id: UUID, key: str, said: dict[str, Any]) -> ChangesetItem:
+    return ChangesetItem(
+        op="create",
+        product_key=product_key,
+        variant_key=key,
+        product_id=product_id,
+        variant_id=new_id(),
+        changes=appearing(said),
+    )
 
 
 def create_product(
@@ -110,16 +179,7 @@ def create_product(
             raise VariantRepeated(f"Two variants have the key {variant_key!r}.", param=f"variants.{place}.key")
         keys.add(variant_key)
         own = {name: value for name, value in entry.items() if name != "key"}
-        items.append(
-            ChangesetItem(
-                op="create",
-                product_key=key,
-                variant_key=variant_key,
-                product_id=id_,
-                variant_id=new_id(),
-                changes=appearing({**own, "position": place + 1}),
-            )
-        )
+        items.append(_variant_made(key, id_, variant_key, {**own, "position": place + 1}))
     changeset = _carry_out(session, merchant_id, items, user_id=user_id)
     if changeset.conflicts:
         raise ProductExists(f"There is a product made by hand with the key {key!r}.", param="key")
@@ -160,9 +220,10 @@ def delete_product(
     return _conclude(session, changeset)
 
 
-def _locked_variants(session: Session, product: Product, ids: Sequence[UUID]) -> dict[UUID, Variant]:
-    for place, id_ in enumerate(ids):
-        if id_ in ids[:place]:
+def _locked_variants(session: Session, product: Product, places: dict[int, UUID]) -> dict[UUID, Variant]:
+    ids = list(places.values())
+    for nth, place in enumerate(places):
+        if ids[nth] in ids[:nth]:
             raise VariantRepeated(param=f"variants.{place}.id")
     own = select(Variant).where(
         Variant.merchant_id == product.merchant_id, Variant.product_id == product.id, Variant.id.in_(ids)

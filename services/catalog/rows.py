@@ -1,6 +1,7 @@
 """Rows of the catalogue as the items of plans hold them: field → value, in JSON; money is text, so no digit is lost."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,9 @@ VARIANT_ROW = (*VARIANT_FIELDS, "position", "version", "created_at")
 
 def jsonable(value: Any) -> Any:
     """A value as `changes` holds it."""
-    return f"{abs(value).normalize():f}" if isinstance(value, Decimal) else value
+    if isinstance(value, Decimal):
+        return f"{abs(value).normalize():f}"
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def differences(row: Any, said: dict[str, Any]) -> dict[str, list[Any]]:
@@ -29,6 +32,12 @@ def differences(row: Any, said: dict[str, Any]) -> dict[str, list[Any]]:
 def appearing(said: dict[str, Any]) -> dict[str, list[Any]]:
     """field → [null, value], of the fields that are said."""
     return {name: [None, jsonable(value)] for name, value in said.items() if value is not None}
+
+
+def vanishing(row: Any, fields: Sequence[str]) -> dict[str, list[Any]]:
+    """field → [value, null], of the fields a row has."""
+    held = {name: jsonable(getattr(row, name)) for name in fields}
+    return {name: [value, None] for name, value in held.items() if value is not None}
 
 
 def value_sql(name: str, row: str) -> str:

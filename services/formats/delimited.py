@@ -9,6 +9,8 @@ from typing import BinaryIO
 from services.formats import exported, generic, headers, packed, records, runs, shopify, sniff, table, woocommerce
 from services.formats import mapping as mappings
 from services.formats.base import Draft, FeedRefused, Reading, RowError
+from services.formats.sections import Sections
+from services.formats.woocommerce_headers import in_english
 
 # In this order; the last takes every table that is about products.
 _FORMATS: tuple[tuple[str, Callable[[set[str]], bool], table.Columns], ...]
@@ -56,17 +58,31 @@ def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: mapp
         named=mapping.named() if mapping else None,
         headless=bool(mapping and not mapping.header),
     )
-    names = {headers.normal(name) for name in found.headers}
+    names = {headers.normal(name) for name in in_english(found.headers, found.sample)}
     own = exported.recognises(names) and not (mapping and mapping.fields)
     newline = "" if own else None  # our own cells keep their line ends
     formats = _FORMATS if own else _FORMATS[len(exported.FORMATS) :]
     name, make_mapper = next((name, make) for name, recognises, make in formats if recognises(names))
+    width = len(found.headers)
+    sections = Sections(found.headers, found.sample if name == generic.FORMAT else [], alone=True)
+    if sections.any:
+        found = found._replace(
+            headers=found.headers + sections.column,
+            sample=[row for _, row in sections.apply((0, [*row]) for row in found.sample)],
+        )
     if mapping:
         make_mapper = mappings.applied(make_mapper, mapping, found.headers)
     columns, to_draft, apart = make_mapper(found)
 
+    def from_begin(*, judged: bool = True) -> Iterator[records.Record | RowError]:
+        items = from_line(found.delimiter, found.first_line, width, found.trims, judged=judged)
+        if not sections.any:
+            return items
+        is_product = sections.placing()
+        return (item for item in items if isinstance(item, RowError) or is_product(item[1]))
+
     def as_they_stand() -> Iterator[tuple[int, list[str]]]:
-        for item in from_line(found.delimiter, found.first_line, len(found.headers), found.trims, judged=False):
+        for item in from_begin(judged=False):
             if not isinstance(item, RowError):
                 yield item
 
@@ -74,12 +90,12 @@ def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: mapp
         assert apart is not None  # noqa: S101  or nobody was given this function
         learned = (name, found.headers, found.trims, clean, default_currency, apart.learned)
         return runs.runs(
-            from_line(found.delimiter, found.first_line, len(found.headers), found.trims),
+            from_begin(),
             keys=apart.keys,
             salt=salt + repr(learned).encode("utf-8", "surrogatepass"),
         )
 
-    drafts = _drafts(from_line(found.delimiter, found.first_line, len(found.headers), found.trims), to_draft)
+    drafts = _drafts(from_begin(), to_draft)
     first = next(drafts, None)
     if first is None:
         raise FeedRefused("no_records", "The table has a header and no rows.")
@@ -93,7 +109,7 @@ def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: mapp
         tuple(found.headers),
         tuple(row[:-1] for row in found.sample[: table.SHOWN]),
         rows=as_they_stand,
-        runs=in_runs if apart else None,
+        runs=in_runs if apart and not sections.any else None,
         drafts_of=lambda run: _drafts(iter(run.items), to_draft),
     )
 

@@ -29,17 +29,28 @@ _WRAPPERS = word_set(
     "offer offers price prices pricing meta metadata details detail inventory stock stocks identifiers images image "
     "media pictures photos gallery assets product item article data attributes attribute general info information "
     "fields properties node content basic main default weight dimensions shipping_weight categories category brand "
-    "manufacturer tags availability params parameters"
+    "manufacturer tags availability params parameters option options"
 )
+# Those of them around a whole product, so that all in them is its own.
+_WHOLE = word_set("product item article data attributes attribute general fields properties node content basic main")
+_TOLD = word_set("title description brand category")  # in one language or several
+# Fields that hold their value somewhere inside: <Preis><Betrag>, <Bilder><Bild url="…">.
+_WRAPPING = word_set(
+    "image more_images price sale compare_at_price cost stock availability weight category brand tags barcode"
+)
+_PRICED = word_set("prices pricing")
+_MONEY = word_set("price sale compare_at_price cost")
+_OF_MONEY = _MONEY | {"currency"}
 # Words that name nothing by themselves: the value is what the word before says.
 _NAMING = word_set("name title value text amount label src url href link content path original large xlarge extralarge "
                    "full zoom big max high id0")  # fmt: skip
 _OF_LISTS = word_set("list items array element entry li values string")
 _NESTED = word_set(
     "sku mpn barcode price sale compare_at_price cost currency stock availability weight weight_unit image more_images "
-    "category brand description"
+    "category brand description color size material pattern"
 )
 _VARIANTS = word_set("variants variations productvariants skus")
+_PAIR = 5  # parts of what is a property with a name and a value
 _KEYS = ("id", "productid", "handle", "slug")
 _GROUP = "item_group_id"
 _OF_VARIANT = word_set(
@@ -103,7 +114,12 @@ def _enter_element(  # noqa: PLR0912  the inner loop of every XML feed
             continue
         if len(child):
             if any(isinstance(one.tag, str) for one in child):
-                if depth < DEEPEST:
+                pair = (
+                    _pair({local(one.tag): one.text for one in child if isinstance(one.tag, str)}) if is_named else None
+                )
+                if pair:
+                    _add(found, prefix + pair[0], pair[1])
+                elif depth < DEEPEST:
                     _enter_element(child, path + ".", depth + 1, preferred, found)
                 continue
             text = text_of(child)
@@ -135,7 +151,10 @@ def _enter_object(record: dict[str, Any], prefix: str, depth: int, found: Values
         path = prefix + name.replace(".", " ")
         for one in value[:MOST_REPEATS] if isinstance(value, list) else (value,):
             if isinstance(one, dict):
-                if depth < DEEPEST:
+                pair = _pair(one) if _normal(name).rstrip("s") in _NAMED_VALUES else None
+                if pair:
+                    _add(found, prefix + pair[0], pair[1])
+                elif depth < DEEPEST:
                     _enter_object(one, path + ".", depth + 1, found)
             elif isinstance(one, bool):
                 _add(found, path, "true" if one else "false")
@@ -146,19 +165,50 @@ def _enter_object(record: dict[str, Any], prefix: str, depth: int, found: Values
 _normal = lru_cache(10_000)(headers.normal)
 
 
+def _pair(parts: dict[str, Any]) -> tuple[str, str] | None:
+    """Name and value of a property that is written ``{"name": "Colour", "value": "red"}``."""
+    given = {_normal(name): value for name, value in parts.items()}
+    name = next((given[one] for one in ("name", "label", "key") if isinstance(given.get(one), str)), "").strip()
+    value = next((given[one] for one in ("value", "option", "text") if isinstance(given.get(one), str)), "").strip()
+    return (name.replace(".", " "), value) if name and value and len(given) <= _PAIR else None
+
+
 def with_variants(record: dict[str, Any]) -> Iterable[tuple[Values, str | None]]:
     """The values of a JSON object, once for each variant when it holds a list of them.
 
     A variant's own number, price and stock go before the product's; a title it has is not the product's.
     """
-    name = next((name for name in record if _normal(name) in _VARIANTS and _is_list(record[name])), None)
+    if isinstance(record.get("node"), dict):  # GraphQL wraps each
+        record = record["node"]
+    name = next((name for name in record if _normal(name) in _VARIANTS and _listed(record[name])), None)
     product = of_object({key: value for key, value in record.items() if key != name})
     if name is None:
         yield product, None
         return
+    yield from _variants_of(product, map(of_object, _listed(record[name])))
+
+
+def element_with_variants(element: Any) -> Iterable[tuple[Values, str | None]]:
+    """The values of an XML element, once for each variant that stands in it, as `with_variants` gives them."""
+    holders = [one for one in element if isinstance(one.tag, str) and is_variants(local(one.tag)) and len(one)]
+    inside = [part for one in holders for part in one if isinstance(part.tag, str) and is_variants(local(part.tag))]
+    product = of_element(element)
+    if not holders:
+        yield product, None
+        return
+    names = tuple(f"{local(one.tag)}." for one in holders)
+    product = {path: given for path, given in product.items() if not path.startswith(names)}
+    yield from _variants_of(product, map(of_element, inside or holders))
+
+
+def is_variants(name: str) -> bool:
+    """Whether an element or a list of this name holds a product's variants, or is one of them."""
+    return _normal(name) in _VARIANTS or _normal(name) + "s" in _VARIANTS
+
+
+def _variants_of(product: Values, variants: Iterable[Values]) -> Iterable[tuple[Values, str | None]]:
     key = next((product[one] for one in product if _normal(one) in _KEYS), None)
-    for variant in record[name]:
-        own = of_object(variant)
+    for own in variants:
         values = product | {
             path: given
             for path, given in own.items()
@@ -169,8 +219,13 @@ def with_variants(record: dict[str, Any]) -> Iterable[tuple[Values, str | None]]
         yield values, None
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+def _listed(value: Any) -> list[dict[str, Any]]:
+    """A list of objects, also one that GraphQL has wrapped; else nothing."""
+    if isinstance(value, dict):
+        value = value.get("edges") or value.get("nodes")
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        return []
+    return [one["node"] if isinstance(one.get("node"), dict) else one for one in value]
 
 
 def _add(found: Values, path: str, text: str) -> None:
@@ -180,25 +235,46 @@ def _add(found: Values, path: str, text: str) -> None:
             values.append(text)
 
 
+def _field(name: str) -> str | None:
+    said = headers.meaning(name)
+    return said.field if said else None
+
+
 def header_of(path: str) -> str | None:
     """The name by which a path is read as a column, or None when it is not known to be the product's own."""
     steps = [step for step in path.split(".") if step.casefold() not in _OF_LISTS]
+    if len(steps) > 1 and headers.is_language(steps[-1]) and _field(steps[-2]) in _TOLD:
+        steps.pop()  # {"title": {"en": …}}
     if len(steps) < 2:
         return steps[0] if steps else path
     *way, last = steps
-    if not all(headers.normal(step) in _WRAPPERS or headers.normal(step).rstrip("s") in _WRAPPERS for step in way):
+    words = [headers.normal(step) for step in way]
+    if not all(
+        word in _WRAPPERS or word.rstrip("s") in _WRAPPERS or _field(step) in _WRAPPING
+        for step, word in zip(way, words, strict=True)
+    ):
         return None
-    above = headers.meaning(way[-1])
     said = headers.meaning(last)
+    if said and all(word in _WHOLE or word.rstrip("s") in _WHOLE for word in words):
+        return last
+    above = headers.meaning(way[-1])
     # A price of something ("value" of "price") is the price; its currency and unit are read by their own names.
-    if above and (headers.normal(last) in _NAMING or (above.field in _PICTURES and not said)):
-        return way[-1]
+    is_picture = above is not None and above.field in _PICTURES
+    if (headers.normal(last) in _NAMING and not (is_picture and said)) or (is_picture and not said):
+        if above:
+            return way[-1]
+        if words[-1] in _PRICED and not said:
+            return "price"
+    is_money = words[-1] in _PRICED or (above is not None and above.field in _MONEY)
+    if is_money and said and said.field not in _OF_MONEY:  # the "type" of a price
+        return None
     return last if said and said.field in _NESTED else None
 
 
 def columns(paths: Iterable[str]) -> dict[str, str]:
     """Path → header for the paths that are columns: of two for one field the one that stands less deep."""
-    ordered = sorted(paths, key=lambda path: path.count("."))
+    # A "type" may be anything: it is a category where nothing else is.
+    ordered = sorted(paths, key=lambda path: (_normal(path) == "type", path.count(".")))
     chosen: dict[str, str] = {}
     taken: set[str] = set()
     pictures: list[str] = []

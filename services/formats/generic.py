@@ -34,6 +34,8 @@ _PICKED = (
     "image_position", "variant_image", "kind",
 )  # fmt: skip
 _PARENT_KINDS = word_set("variable configurable parent grouped")
+_ARTICLE = word_set("artikel article item product produkt produit producto prodotto товар towar")
+_REGULAR = word_set("regularprice normalpreis regularerpreis tarifnormal precionormal cenaregularna")
 # Without the shop's currency, of several price columns the one most shops could use.
 _USUAL_CURRENCIES = ("USD", "EUR", "GBP")
 _TITLE_LENGTH = 120
@@ -69,6 +71,10 @@ def _choose(names: list[str], default_currency: str | None) -> _Columns:
         if headers.normal(names[index]) in ("producttype", "type"):
             at.setdefault("kind", index)
     _stand_in(at, said_of)
+    for index, said in by_field.get("price", ()):  # the usual price, beside the one that holds today
+        if index != at["price"] and headers.normal(names[index]) in _REGULAR:
+            said_of.setdefault("compare_at_price", said)
+            at.setdefault("compare_at_price", index)
     numbered = sorted(index for index, _ in by_field.get("category", ()) if names[index].strip()[-1:].isdigit())
     stems = {headers.normal(names[index]).strip("0123456789") for index in numbered}
     paths = numbered if len(numbered) > 1 and len(stems) == 1 else [at["category"]] if "category" in at else []
@@ -76,6 +82,22 @@ def _choose(names: list[str], default_currency: str | None) -> _Columns:
     if len(pictures) > 1:  # a thumbnail is a small copy of another picture
         pictures = [index for index in pictures if "thumb" not in names[index].casefold()] or pictures
     return _Columns(at, said_of, paths, pictures)
+
+
+def _number_by_article(table: Table, chosen: _Columns) -> None:
+    """A column "Article" may hold names or numbers. In a table without numbers, where something else names the product,
+    what it holds decides."""
+    at, said = chosen.at, chosen.said
+    if at.keys() & {"handle", "group", "id", "sku", "mpn"} or not at.keys() & {"title", "description"}:
+        return
+    index = next((n for n, name in enumerate(table.headers) if headers.normal(name) in _ARTICLE), None)
+    if index is None or (index == at.get("title") and "description" not in at):
+        return
+    filled = [cell for row in table.sample if (cell := row[index].strip())]
+    if filled and sum(" " not in cell and any(map(str.isdigit, cell)) for cell in filled) * 10 >= len(filled) * 9:
+        if at.get("title") == index:
+            del at["title"], said["title"]
+        at["sku"], said["sku"] = index, Meaning("sku", 0)
 
 
 def _stand_in(at: dict[str, int], said: dict[str, Meaning]) -> None:
@@ -92,6 +114,7 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
     """The columns used (header → Draft field), the function that turns a record into a draft, and whether alone."""
     names, width = table.headers, len(table.headers)
     chosen = _choose(names, table.default_currency)
+    _number_by_article(table, chosen)
     options, option_fields = option_columns(names, group=chosen.at.get("group"))
     at = {field: chosen.at.get(field, width) for field in _PICKED}
     columns = {
@@ -248,7 +271,7 @@ def _money_reader(
             starts, _, ends = period.partition("/")
         if sale and cells.on_sale(starts, ends, today):
             reduced, found = read_sale(sale, line, errors)
-            if reduced is not None:
+            if reduced is not None and reduced != amount:
                 amount, list_amount, named = reduced, amount or list_amount, found or named
         if cost:
             unit_cost, found = read_cost(cost, line, errors)

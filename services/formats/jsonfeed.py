@@ -19,6 +19,7 @@ _CHUNK = 64 * 1024
 _DEEPEST = 5  # objects around the array of products
 _NDJSON = 1024 * 1024  # characters within which the first of several values must end
 _ENOUGH = 6  # fields that only a list of products has
+_NUMBERS = ("id", "sku", "productid", "handle", "code")
 _LOOKED_AT = 20  # records of an array that show whether they are products
 
 _decode = json.JSONDecoder(parse_float=str, parse_int=str, strict=False).raw_decode
@@ -146,12 +147,7 @@ class _Text:
             return None
         if exported.is_product([value]):
             return self._sequence()
-        inside = _parts(value, "", 0)
-        best = max(inside, key=lambda path: _likeness(inside[path]), default=None)
-        itself = _likeness([value])[0]
-        if not itself or (best is not None and itself <= _likeness(inside[best])[0]):
-            return None
-        return self._sequence()
+        return self._sequence() if _is_record(value) else None
 
     def _sequence(self) -> Iterator[Found]:
         while sign := self._next():
@@ -191,8 +187,11 @@ class _Text:
             self._at += 1
             sign = self._next()
             below = f"{path}.{name}" if path else str(name)
+            keyed = self._keyed(str(name)) if sign == "{" else None
             if sign == "[":
                 yield from self._array(below, depth + 1)
+            elif keyed is not None:
+                yield f"{path}.*" if path else "*", keyed
             elif sign == "{" and depth < _DEEPEST:
                 yield from self._object(below, depth + 1)
             else:
@@ -206,6 +205,19 @@ class _Text:
             elif sign != "}":
                 self._broken("a comma or the end of the object should stand here")
         self._at += 1
+
+    def _keyed(self, name: str) -> dict[str, Any] | None:
+        """The object that begins here, when it is a product itself: the value of its number as a name."""
+        while len(self._text) - self._at < _NDJSON and self._more():
+            pass
+        try:
+            value, end = _decode(self._text, self._at)
+        except ValueError:
+            return None
+        if not _is_record(value):
+            return None
+        self._at = end
+        return value if any(headers.normal(one) in _NUMBERS for one in value) else {"id": name, **value}
 
     def _next(self) -> str:
         """The sign that follows, blanks left out; "" at the end."""
@@ -271,6 +283,12 @@ def _decoder(codec: str) -> Any:
     import codecs
 
     return codecs.getincrementaldecoder(codec)("replace")
+
+
+def _is_record(value: dict[str, Any]) -> bool:
+    """Whether an object says more about a product than the lists of objects in it do."""
+    itself = _likeness([value])[0]
+    return bool(itself) and all(itself > _likeness(inside)[0] for inside in _parts(value, "", 0).values())
 
 
 def _parts(value: dict[str, Any], path: str, depth: int) -> dict[str, list[dict[str, Any]]]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from services.formats import cells, expressions, generic, headers, numbers, options, shopify, table, woocommerce
 from services.formats.base import FeedRefused, RowError
+from services.formats.woocommerce_headers import in_english
 
 Columns = table.Columns
 
@@ -170,6 +171,8 @@ def applied(make: Columns, mapping: Mapping, shown: Sequence[str]) -> Columns:
             raise _invalid(f"Files of this shop system have no {field}. With `others` ignored the rules alone count.")
 
     def columns(opened: table.Table) -> tuple[dict[str, str], table.Mapper, table.Apart | None]:
+        if make is woocommerce.mapper:
+            opened = opened._replace(headers=in_english(opened.headers, opened.sample))
         names, change, learned = _changed(opened, mapping, shown, roles)
         _refuse_nameless(names, roles, opened.headers)
         if not mapping.fields:
@@ -182,8 +185,9 @@ def applied(make: Columns, mapping: Mapping, shown: Sequence[str]) -> Columns:
                 reread=lambda: (change(row, 0, []) for row in opened.reread()),
             )
         )
-        sources = {names[len(names) - len(mapping.fields) + n]: _source(field, rule)
-                   for n, (field, rule) in enumerate(mapping.fields.items())}  # fmt: skip
+        spelled = dict(zip(opened.headers, shown, strict=False))
+        sources = spelled | {names[len(names) - len(mapping.fields) + n]: _source(field, rule)
+                             for n, (field, rule) in enumerate(mapping.fields.items())}  # fmt: skip
 
         def draft(row: list[str], line: int, errors: list[RowError]) -> Any:
             found = to_draft(change(row, line, errors), line, errors)

@@ -27,6 +27,7 @@ class Shape(NamedTuple):
     namespaces: frozenset[str]
     names: frozenset[str]  # local names of all elements seen
     repeated: str | None  # the element that looks like one record each
+    nested: bool = False  # whether its variants are elements in it
 
 
 class Markup(NamedTuple):
@@ -48,6 +49,7 @@ def dialects() -> tuple[Markup, ...]:
         Markup(ceneo.recognises, lambda _: ("o",), ceneo.DIALECT),
         Markup(bmecat.recognises, lambda _: bmecat.RECORDS, bmecat.DIALECT),
         Markup(_is_google, lambda shape: ("entry" if shape.root == "feed" else "item",), _GOOGLE),
+        Markup(lambda shape: shape.nested, lambda shape: (str(shape.repeated),), _NESTED),
         Markup(lambda shape: shape.repeated is not None, lambda shape: (str(shape.repeated),), _ANY),
     )
 
@@ -71,6 +73,8 @@ _ANY = trees.Dialect(
     "generic_xml",
     flat.learn(lambda element: ((flat.of_element(element), None),), "The repeated elements"),
 )
+
+_NESTED = trees.Dialect("generic_xml", flat.learn(flat.element_with_variants, "The repeated elements"))
 
 
 def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: Mapping | None = None) -> Reading:
@@ -237,6 +241,7 @@ def _shape(head: bytes) -> Shape:
     namespaces: set[str] = set()
     parts: dict[str, dict[str, None]] = {}  # name → the names of its children and attributes
     counts: dict[str, int] = {}
+    holders: dict[str, str] = {}  # name of a variant → of the element whose variants it and its likes are
     root = ""
     try:
         for at in range(0, len(head), _CHUNK):
@@ -251,12 +256,20 @@ def _shape(head: bytes) -> Shape:
                     namespaces.update(uri for uri in element.nsmap.values() if uri)
                 if above:
                     parts[above[-1]][name] = None
+                    if flat.is_variants(name):
+                        holders.setdefault(
+                            name, next((one for one in reversed(above) if not flat.is_variants(one)), root)
+                        )
                 counts[name] = counts.get(name, 0) + 1
                 parts.setdefault(name, {}).update((flat.local(key), None) for key in element.attrib)
                 above.append(name)
     except etree.XMLSyntaxError:
         pass  # reported, with its position, by whoever reads the file
-    return Shape(root, frozenset(namespaces), frozenset(parts), _record_name(parts, counts))
+    repeated = _record_name(parts, counts)
+    holder = holders.get(repeated or "", root)
+    if holder == root:
+        return Shape(root, frozenset(namespaces), frozenset(parts), repeated, repeated in holders.values())
+    return Shape(root, frozenset(namespaces), frozenset(parts), holder, True)
 
 
 def _record_name(parts: dict[str, dict[str, None]], counts: dict[str, int]) -> str | None:

@@ -58,6 +58,8 @@ _AROUND = re.compile(
     r"\s*(?P<after>[^0-9\s.,()\-−+'][^0-9()\-−+']*)?"
 ).fullmatch
 _LONGEST = 80  # no price is longer; keeps the pattern above away from hostile cells
+# Signs that Japanese, Chinese and Korean keyboards write as wide as a letter of theirs: ￥１，２００.
+_NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)} | {0x3000: " ", 0xFFE1: "£", 0xFFE5: "¥", 0xFFE6: "₩"}
 
 
 class Unreadable(Exception):
@@ -82,6 +84,10 @@ def currency_code(word: str, default: str | None = None) -> str | None:
     return _SIGNS.get(sign) or _SIGNS.get(word.casefold())
 
 
+def _narrow(cell: str) -> str:
+    return cell if cell.isascii() else cell.translate(_NARROW)
+
+
 def is_currency(word: str) -> bool:
     """Whether a word next to a number names money, even when it does not say whose (``kr``)."""
     return word.casefold().strip(". ") in _SHARED_SIGNS or currency_code(word) is not None
@@ -91,7 +97,7 @@ def habit(cells: Iterable[str]) -> str:
     """The decimal mark of a column: ``"."``, ``","``, UNKNOWN (no cell tells) or MIXED (cells contradict)."""
     marks = set()
     for cell in cells:
-        found = _AROUND(cell.strip()[:_LONGEST])
+        found = _AROUND(_narrow(cell.strip()[:_LONGEST]))
         if found:
             marks.add(_clear_mark(found["number"]))
     marks.discard(UNKNOWN)
@@ -165,6 +171,7 @@ def amount(cell: str, mark: str, default_currency: str | None = None) -> Amount:
         return Amount(cell, None)
     if not cell or cell.casefold() in BLANK_WORDS:
         return Amount(None, None)
+    cell = _narrow(cell)
     bracketed = cell[0] == "(" and cell[-1] == ")"
     found = _AROUND(cell.strip("()") if bracketed else cell) if len(cell) <= _LONGEST else None
     if not found:
@@ -197,6 +204,7 @@ def quantity(cell: str, mark: str) -> str | None:
         return cell.lstrip("0") or "0"
     if not cell or cell.casefold() in BLANK_WORDS:
         return None
+    cell = _narrow(cell)
     found = _QUANTITY(cell) if len(cell) <= _LONGEST else None
     if not found:
         raise Unreadable("unparsable", "The cell is not a quantity.")
@@ -228,6 +236,7 @@ def weight(cell: str, mark: str, unit: str) -> str | None:
     """
     if not cell or cell.casefold() in BLANK_WORDS:
         return None
+    cell = _narrow(cell)
     found = _WEIGHT(cell) if len(cell) <= _LONGEST else None
     if not found:
         raise Unreadable("unparsable", "The cell is not a weight.")

@@ -7,19 +7,17 @@ article 10102, and 1.234 is never a thousand. Between the products may stand row
 import dataclasses
 import datetime
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
 from services.formats import exported, generic, headers, shopify, table, trees, woocommerce, workbooks
 from services.formats.base import FeedRefused, Reading
 from services.formats.mapping import Mapping, MappingInvalid
-from services.formats.numbers import word_set
+from services.formats.sections import Sections
+from services.formats.woocommerce_headers import in_english
 
 _LOOKED_AT = 60  # rows in which the header stands
-_SECTION = "Category (rows between the products)"
-_NAMES_PRODUCT = word_set("title sku id mpn")
-_MONEY = word_set("price sale compare_at_price cost")
 
 _FORMATS = (
     *exported.FORMATS,
@@ -55,21 +53,21 @@ def read(
     if opened is not None:
         workbooks.refuse_oversized(stream, opened)
     found = _choose(stream, mapping)
-    names = {headers.normal(name) for name in found.spelled}
+    sample = [row for _, row in islice(_rows(found), trees.SAMPLE)]
+    names = {headers.normal(name) for name in in_english(list(found.spelled), sample)}
     formats = _FORMATS[len(exported.FORMATS) :] if mapping and mapping.fields else _FORMATS
     form, _, columns = next(one for one in formats if one[1](names))
-    sample = [row for _, row in islice(_rows(found), trees.SAMPLE)]
-    sections = _Sections(found, sample)
+    sections = Sections(list(found.spelled), sample)
 
     def rows() -> Iterator[trees.Line]:
-        return sections.apply(_rows(found))
+        return ((number, row, None) for number, row in sections.apply(_rows(found)))
 
     reading = trees.of_rows(
         rows,
         [row for _, row, _ in islice(rows(), trees.SAMPLE)],
         form=f"{form.removesuffix('_csv')}_{kind}",
         encoding="",
-        spelled=found.spelled | sections.column,
+        spelled=found.spelled | {name: name for name in sections.column},
         columns=columns,
         default_currency=default_currency,
         mapping=mapping,
@@ -149,12 +147,12 @@ def _begin(sheet: Any, mapping: Mapping | None) -> _Found | None:
     for index, row in enumerate(top):
         if not any(row):
             continue
-        choices = [(index + 1, [_one_name(cell) for cell in row], row)]
+        choices = [(index + 1, [headers.one_name(cell) for cell in row], row)]
         below = top[index + 1] if index + 1 < len(top) else []
-        if any(below) and not any(cell and cell[0].isdigit() for cell in (*row, *below)):
-            pairs = list(zip(row, _spread(row), below, strict=True))
-            both = [f"{upper} {lower}" for upper, _, lower in pairs]
-            choices.append((index + 2, [_of_two(*pair) for pair in pairs], both))
+        names = headers.in_two_rows(row, below)
+        if names:
+            both = [f"{upper} {lower}" for upper, lower in zip(row, below, strict=True)]
+            choices.append((index + 2, names, both))
         for first, names, whole in choices:
             known = len({said.field for said in headers.meanings(names) if said})
             known += 100 * len(wanted.intersection(map(headers.normal, whole)))
@@ -168,35 +166,6 @@ def _begin(sheet: Any, mapping: Mapping | None) -> _Found | None:
     for index, (name, cell) in enumerate(zip(names, whole, strict=True)):
         spelled[name if name and name not in spelled else f"\n{index}"] = cell.strip()
     return _Found(known, sheet, spelled, first)
-
-
-def _spread(row: list[str]) -> list[str]:
-    """Cells that were merged over several columns hold their text in the first."""
-    filled, above = [], ""
-    for cell in row:
-        above = cell or above
-        filled.append(above)
-    return filled
-
-
-def _one_name(cell: str) -> str:
-    """The name in a header that lists several things (``Group/ Product/ Kind``) or a path (``Product.Number``)."""
-    cell = cell.strip()
-    if headers.meaning(cell) is None:
-        parts = cell.split("/") if "/" in cell else [cell.rpartition(".")[2]]
-        return next((part.strip() for part in parts if headers.meaning(part)), cell)
-    return cell
-
-
-def _of_two(upper: str, spread: str, lower: str) -> str:
-    """The name of a column whose header stands in two rows."""
-    both = f"{spread} {lower}"
-    if lower.strip() and headers.meaning(both):
-        return both
-    for name in (lower, upper):
-        if name.strip() and headers.meaning(_one_name(name)):
-            return _one_name(name)
-    return f"{upper} {lower}".strip()
 
 
 def _rows(found: _Found) -> Iterator[tuple[int, list[str]]]:
@@ -228,58 +197,3 @@ def text(cell: Any) -> str:
     if isinstance(cell, datetime.datetime):
         return cell.date().isoformat() if cell.time() == datetime.time() else cell.isoformat(" ")
     return str(cell)
-
-
-class _Sections:
-    """Rows that stand above the products they head: a name, perhaps its number, and nothing else.
-
-    A row with a name alone may also be a product without a price. It is a heading where at least half of the rows say
-    more, and at least half of those have a price.
-    """
-
-    def __init__(self, found: _Found, sample: list[list[str]]) -> None:
-        said = headers.meanings(list(found.spelled))
-        fields = [one.field if one else None for one in said]
-        width = len(fields)
-        self._names = [index for index, field in enumerate(fields) if field in _NAMES_PRODUCT]
-        self._title = fields.index("title") if "title" in fields else 0
-        others = [index for index in range(width) if index not in self._names and index != self._title]
-        money = [index for index in others if fields[index] in _MONEY]
-        self._others = others
-        said_more = [row for row in sample if not self._is_heading(row)]
-        priced = sum(any(row[index].strip() for index in money) for row in said_more)
-        if not money or priced * 2 < len(said_more) or len(said_more) * 2 < len(sample):
-            self._others = []
-        any_heading = any(self._is_heading(row) for row in sample)
-        known = "category" in fields
-        self.column = {_SECTION: _SECTION} if any_heading and not known and _SECTION not in found.spelled else {}
-
-    def _is_heading(self, row: list[str]) -> bool:
-        return (
-            bool(self._others)
-            and bool(row[self._title].strip())
-            and not any(row[index].strip() for index in self._others)
-        )
-
-    def apply(self, rows: Iterable[tuple[int, list[str]]]) -> Iterator[trees.Line]:
-        """The products, each with the headings above it as a further cell."""
-        path: list[tuple[int, str]] = []
-        for number, row in rows:
-            if self._is_heading(row):
-                self._enter(path, row[self._title])
-                continue
-            if self.column:
-                row.insert(-1, " > ".join(name for _, name in path))
-            yield number, row, None
-
-    @staticmethod
-    def _enter(path: list[tuple[int, str]], cell: str) -> None:
-        """Headings are indented by their depth. One that is not, below some that are, is the lowest of them."""
-        name = cell.strip()
-        depth = len(cell) - len(cell.lstrip())
-        indented = any(0 < one < 10**6 for one, _ in path)
-        if depth == 0 and indented:
-            depth = 10**6
-        while path and path[-1][0] >= depth:
-            path.pop()
-        path.append((depth, name))

@@ -17,6 +17,8 @@ MOST_COLUMNS = 2000
 SHOWN = 100  # records that show what the columns hold
 # A record is a product's when one of these says which.
 IDENTIFYING = word_set("handle group id sku title barcode")
+_OPTIONS = word_set("color size material pattern")
+_NUMBERS = word_set("handle group id sku mpn barcode")  # they say which product it is, and nothing of it
 
 
 class Table(NamedTuple):
@@ -50,8 +52,9 @@ class _Candidate(NamedTuple):
     score: int
     fitting: int
     delimiter: str
-    header: int
+    header: int  # index of the row; of two the lower
     rows: list[list[str]]
+    names: list[str]
 
 
 def find(
@@ -72,17 +75,20 @@ def find(
     wanted = frozenset(map(headers.normal, named or ()))
     best = max(
         (_judge(lines, delimiter, wanted) for delimiter in _DELIMITERS),
-        key=lambda one: (one.score, one.fitting, len(one.rows[one.header]) if one.rows else 0),
+        key=lambda one: (one.score, one.fitting, len(one.names)),
     )
     if headless and best.rows:
         return _headless(sample, best, default_currency, reread)
-    names = [name.strip("\ufeff \t\n") for name in best.rows[best.header]] if best.rows else []
+    names = [name.strip("\ufeff \t\n") for name in best.names]
     known = {found.field for found in headers.meanings(names[:MOST_COLUMNS]) if found}
     if len(names) > MOST_COLUMNS:
         raise FeedRefused("too_many_columns", f"The table has more than {MOST_COLUMNS} columns.")
     _refuse_long_delimiter(names)
     if named is None and (
-        not known & IDENTIFYING or (len(known) == 1 and len(names) > 40) or headers.order_headers(names)
+        not known & IDENTIFYING
+        or (len(known) == 1 and len(names) > 40)
+        or headers.order_headers(names)
+        or (known <= _NUMBERS and len(names) > 1)
     ):
         raise _refusal(names, best.rows[best.header : best.header + 100])
     first_line = _line_behind(lines, best)
@@ -128,20 +134,32 @@ def _judge(lines: list[str], delimiter: str, wanted: frozenset[str]) -> _Candida
     rows = records.parse(lines[:400], delimiter)
     filled = [index for index, row in enumerate(rows) if not records.is_blank(row)][:_TITLE_LINES]
     if not filled:
-        return _Candidate(0, 0, delimiter, 0, rows)
+        return _Candidate(0, 0, delimiter, 0, rows, rows[0] if rows else [])
     scores = {index: _known_fields(rows[index]) + _wanted_names(rows[index], wanted) for index in filled}
     header = max(filled, key=lambda index: (scores[index], -index))
     if scores[header] < 2:  # one word may stand anywhere: only the first row can be a header of one known column
         header = filled[0]
-    width = len(rows[header])
+    score, names = scores[header], rows[header]
+    for index in filled[:-1]:  # in two rows only where they say more than one, or the second would be taken for data
+        below = rows[index + 1]
+        two = headers.in_two_rows(rows[index], below) if scores.get(index + 1, 0) > 1 and _is_header(below) else []
+        if two and (known := _known_fields(two) + _wanted_names(two, wanted)) > score - (header == index):
+            score, names, header = known, two, index + 1
+    width = len(names)
     fitting = sum(len(row) == width for row in rows) if width > 1 else 0
-    return _Candidate(scores[header], fitting, delimiter, header, rows)
+    return _Candidate(score, fitting, delimiter, header, rows, names)
 
 
 def _known_fields(row: list[str]) -> int:
     if len(row) > MOST_COLUMNS:
         return 0
     return len({found.field for cell in row if cell and (found := headers.meaning(cell.strip()))})
+
+
+def _is_header(row: list[str]) -> bool:
+    """Whether a row below a header may be its second half; names of options stand among data, too."""
+    found = {said.field for cell in row[:MOST_COLUMNS] if cell and (said := headers.meaning(cell.strip()))}
+    return len(found - _OPTIONS) > 1
 
 
 def _wanted_names(row: list[str], wanted: frozenset[str]) -> int:
@@ -184,8 +202,10 @@ def _refusal(names: list[str], rows: list[list[str]]) -> FeedRefused:
             f"The first row looks like data: the table needs a row of headers. It is: {shown}",
             seen=rows,
         )
-    return FeedRefused(
-        "no_product_columns",
-        f"No column says which product a row is (title, SKU or key). Columns found: {shown}",
-        seen=rows,
+    known = {found.field for found in headers.meanings(names[:MOST_COLUMNS]) if found}
+    lacks = (
+        "says anything of a product but its number"
+        if known & IDENTIFYING
+        else ("says which product a row is (title, SKU or key)")
     )
+    return FeedRefused("no_product_columns", f"No column {lacks}. Columns found: {shown}", seen=rows)

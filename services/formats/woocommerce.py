@@ -1,4 +1,4 @@
-r"""WooCommerce's product CSV, with the English headers its importer accepts in every language.
+r"""WooCommerce's product CSV, in whichever language its headers are.
 
 Source: WooCommerce's CSV exporter and importer. A ``variable`` parent carries the product, each ``variation`` names
 its parent by SKU or ``id:123``; either may come first. The product key is the SKU, or ``id:<ID>`` without one, which
@@ -14,6 +14,7 @@ from services.formats import cells, headers, links, numbers
 from services.formats.base import Draft, RowError
 from services.formats.numbers import word_set
 from services.formats.table import Apart, Mapper, Table
+from services.formats.woocommerce_headers import in_english
 
 FORMAT = "woocommerce_csv"
 
@@ -59,17 +60,18 @@ _ESCAPE = re.compile(r"\\([\\n,])")
 
 
 def recognises(names: set[str]) -> bool:
-    """Whether these normalised headers are WooCommerce's."""
+    """Whether these normalised headers are WooCommerce's, in English."""
     return {"type", "name"} <= names and bool(names & {"sku", "parent"}) and len(names & _OWN) >= 2
 
 
 def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
     """The columns used (header → Draft field), the function that turns a record into a draft, and whether alone."""
-    at = headers.locate(table.headers, {key: names for key, (names, _) in _COLUMNS.items()})
+    english = in_english(table.headers, table.sample)
+    at = headers.locate(english, {key: names for key, (names, _) in _COLUMNS.items()})
     width = len(table.headers)
     spelled = {key: table.headers[index] if index < width else "" for key, index in at.items()}
     columns = {spelled[key]: field for key, (_, field) in _COLUMNS.items() if spelled[key]}
-    attributes = _attributes(table.headers)
+    attributes = _attributes(english)
     for name, value in attributes:
         columns |= {table.headers[name]: "option_names", table.headers[value]: "option_values"}
     pick = itemgetter(*(at[key] for key in _COLUMNS))
@@ -81,7 +83,7 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
         for key, field in (("sale", "compare_at_price"), ("regular", "price"), ("cost", "cost"))
     )
     read_stock = cells.stock(spelled["stock"], common)
-    unit = (headers.meaning(spelled["weight"]) or headers.Meaning("", 0)).unit
+    unit = (headers.meaning([*english, ""][at["weight"]]) or headers.Meaning("", 0)).unit
     unit = unit or numbers.weight_unit(row[at["weight"]] for row in table.sample)
     read_weight = cells.weight(spelled["weight"], marks["weight"] or common, unit)
     parent_key = _parents(table, at)

@@ -11,6 +11,12 @@ class ImportCsvProducts(Job, kind="import_csv_products", queue="import", timeout
     import_id: UUID
 
 
+class RemoveFeed(Job, kind="remove_feed", queue="import", timeout=300):
+    """Remove the file of an import when its time is over. Enqueued together with the import."""
+
+    import_id: UUID
+
+
 class ImportXmlFeed(Job, kind="import_xml_feed", queue="import", timeout=3600):
     """The same, of an upload that is plainly XML: to be told from tables in lists of jobs."""
 

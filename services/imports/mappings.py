@@ -5,17 +5,13 @@ import io
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, BinaryIO
-from uuid import UUID
-
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from services.core.errors import Invalid, TooLarge
 from services.formats import mapping as mappings
 from services.formats import packed, proposal, read
 from services.formats.base import Draft, FeedRefused, Reading, RowError
 from services.imports.receive import FeedNotUsable
-from services.models import Source
+from services.models import Import
 
 SHOWN = 20  # drafts, and errors
 LOOKED_AT = 2_000  # records
@@ -50,10 +46,9 @@ class Preview:
     refused: FeedRefused | None = None
 
 
-def saved_mapping(session: Session, *, merchant_id: UUID, source: str) -> mappings.Mapping | None:
-    """The mapping kept with a source; None for none. Raises MappingInvalid for one that no longer is one."""
-    kept = session.scalar(select(Source.mapping).where(Source.merchant_id == merchant_id, Source.name == source))
-    return None if not kept else checked(kept)
+def mapping_of(import_: Import) -> mappings.Mapping | None:
+    """The mapping an import is read by; None for none. Raises MappingInvalid for one that no longer is one."""
+    return checked(import_.mapping) if import_.mapping else None
 
 
 def checked(given: Any) -> mappings.Mapping:

@@ -12,7 +12,7 @@ from services.core.errors import NotFound, TooLarge
 from services.formats import read
 from services.formats.base import FeedRefused, Reading
 from services.imports import queries
-from services.imports.mappings import LARGEST, saved_mapping, unpacked_size
+from services.imports.mappings import LARGEST, mapping_of, unpacked_size
 from services.imports.receive import FeedNotUsable
 from services.imports.row_errors import KeptError, csv_line, kept_errors
 from services.models import Import
@@ -33,7 +33,7 @@ class OriginalRowsTooLarge(TooLarge):
 def original_rows(session: Session, import_id: UUID) -> "OriginalRows":
     """What is needed to write the rows, out of the database. Raises ImportNotFound, OriginalRowsGone."""
     import_ = queries.get_operation(session, import_id).import_
-    if import_.storage_key is None:
+    if import_.storage_key is None or import_.file_removed_at is not None:
         raise OriginalRowsGone
     return OriginalRows(session, import_)
 
@@ -43,7 +43,7 @@ class OriginalRows:
 
     def __init__(self, session: Session, import_: Import) -> None:
         self._key, self._merchant_id, self._currency = import_.storage_key or "", import_.merchant_id, import_.currency
-        self._mapping = saved_mapping(session, merchant_id=import_.merchant_id, source=import_.source)
+        self._mapping = mapping_of(import_)
         self._errors: dict[int, list[KeptError]] = {}
         for error in kept_errors(session, import_):
             session.expunge(error)
@@ -52,7 +52,7 @@ class OriginalRows:
     def lines(self) -> Iterator[str]:
         """The lines of a CSV that is safe to open in a spreadsheet, one for each row in error.
 
-        Raises FeedNotUsable (the mapping has changed), OriginalRowsTooLarge, FileMissing, StorageAway, all of them
+        Raises FeedNotUsable, OriginalRowsTooLarge, FileMissing, StorageAway, all of them
         before the first line.
         """
         opened = ExitStack()

@@ -2,15 +2,18 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import BinaryIO
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from services.core.clock import now
 from services.core.db import transaction
 from services.core.errors import Conflict, Invalid, TooLarge, Unavailable
 from services.core.ids import new_id
@@ -19,7 +22,7 @@ from services.formats.base import FeedRefused
 from services.formats.look import HEAD, MAPPABLE, refuse_early
 from services.formats.numbers import currency_code
 from services.formats.read import kind
-from services.imports.jobs import ImportCsvProducts, ImportXmlFeed
+from services.imports.jobs import ImportCsvProducts, ImportXmlFeed, RemoveFeed
 from services.imports.origin import refuse_suppliers, source_named, split_secret
 from services.jobs import enqueue
 from services.models import Import, Source
@@ -184,23 +187,31 @@ def start_import(
 
     The source is made if there is none of that name; its currency is that of an import that names none. Raises
     SourceNameReserved, SourceOfSupplier; ImportAlreadyActive (with the ids of the active one) when the same content, or
-    the same address, is on its way into the source with the same currency.
+    the same address, is on its way into the source with the same currency and mapping. What the source's mapping is now
+    it is read by, whenever that is.
     """
     origin = source_named(session, merchant_id=merchant_id, name=source)
     refuse_suppliers(session, origin)
     currency = currency or origin.currency
     content = stored.sha256 if stored else f"url {url}"
+    read_by = json.dumps(origin.mapping, sort_keys=True) if origin.mapping else ""
     id_ = new_id()
     job_id, is_new = enqueue(
         session,
         (ImportXmlFeed if stored and stored.is_xml else ImportCsvProducts)(import_id=id_),
         merchant_id=merchant_id,
-        unique_key=hashlib.sha256("\n".join((source, currency or "", content)).encode()).hexdigest(),
+        unique_key=hashlib.sha256("\n".join((source, currency or "", content, read_by)).encode()).hexdigest(),
         parent_id=parent_id,
     )
     if not is_new:
         active = session.scalar(select(Import.id).where(Import.merchant_id == merchant_id, Import.job_id == job_id))
         raise ImportAlreadyActive(import_id=active, job_id=job_id, status_url=status_url(active))
+    enqueue(
+        session,
+        RemoveFeed(import_id=id_),
+        merchant_id=merchant_id,
+        run_at=now() + timedelta(days=get_settings().feed_days),
+    )
     shown, secret = split_secret(url)
     import_ = Import(
         id=id_,
@@ -208,6 +219,7 @@ def start_import(
         job_id=job_id,
         source=source,
         currency=currency,
+        mapping=origin.mapping,
         url=shown,
         url_secret=secret,
         filename=stored.filename if stored else None,

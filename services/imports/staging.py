@@ -21,7 +21,7 @@ from services.core.clock import now
 from services.core.errors import Conflict, Invalid
 from services.formats import read
 from services.formats.base import Draft, Reading
-from services.imports.mappings import saved_mapping
+from services.imports.mappings import mapping_of
 from services.imports.row_errors import ErrorTally, forget_errors, record_errors
 from services.imports.rows import Row, rows_of
 from services.imports.turns import sweep_drafts
@@ -72,7 +72,7 @@ class NoUsableRows(Invalid):
 
 
 class StagedOtherwise(Conflict):
-    """What the plan was made of is read otherwise now: a mapping, or the offers of a supplier, have changed since."""
+    """What the plan was made of is read otherwise now: by another version, or the offers of a supplier have changed."""
 
 
 def is_staged(session: Session, import_: Import) -> bool:
@@ -102,8 +102,8 @@ def stage(run: Run, import_: Import, changeset: Changeset, stream: BinaryIO) -> 
     known = import_.staged_at is not None  # only the drafts were lost
     with run.transaction() as session:
         begin_staging(session, import_)
-        mapping = saved_mapping(session, merchant_id=import_.merchant_id, source=import_.source)
-        salt = salt_of(session, import_, changeset)
+        mapping = mapping_of(import_)
+        salt = salt_of(import_, changeset)
         unchanged = Known() if known else known_runs(session, import_)
     run.progress(0, None, "reading")
     reading = read.read(stream, default_currency=import_.currency, mapping=mapping)

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services import catalog, formats
-from services.models import Changeset, Import, Source
+from services.models import Changeset, Import
 from services.models.imports import SAYS
 
 _KNOWN = text("""
@@ -125,12 +125,10 @@ def known_runs(session: Session, import_: Import) -> Known:
     return Known(packed or b"")
 
 
-def salt_of(session: Session, import_: Import, changeset: Changeset) -> bytes:
+def salt_of(import_: Import, changeset: Changeset) -> bytes:
     """What a record's reading depends on besides the file: the source's settings, and the code that reads."""
-    own = (Source.merchant_id == import_.merchant_id, Source.name == import_.source)
-    mapping = session.scalar(select(Source.mapping).where(*own))
     writes = None if changeset.writes is None else sorted(changeset.writes)
-    return json.dumps([_code(), import_.currency, mapping, writes], sort_keys=True).encode()
+    return json.dumps([_code(), import_.currency, import_.mapping, writes], sort_keys=True).encode()
 
 
 @functools.cache

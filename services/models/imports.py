@@ -46,10 +46,12 @@ class Import(Base):
     source: Mapped[str]
     connection_id: Mapped[UUID | None]  # whose offers the drafts are made of, where they are not a file's
     currency: Mapped[str | None]  # of prices that name none
+    mapping: Mapped[dict[str, Any] | None]  # what its source said of its columns when it was asked for
     url: Mapped[str | None]  # without user and password
     url_secret: Mapped[str | None]  # the whole of it, encrypted, where it has them
     filename: Mapped[str | None]
     storage_key: Mapped[str | None]  # None until a URL has been fetched
+    file_removed_at: Mapped[datetime | None]  # its time was over
     sha256: Mapped[str | None]
     bytes: Mapped[int | None] = mapped_column(BigInteger)
     etag: Mapped[str | None]

@@ -71,6 +71,28 @@ def test_changing_it(client, lamp):
     assert (cleared["brand"], cleared["variants"][1]["price"]) == (None, None)
 
 
+def test_adding_and_taking_off_variants(client, lamp):
+    small, medium = (variant["id"] for variant in lamp["variants"])
+    body = {"variants": [{"id": small, "remove": True}, {"sku": "L-3", "options": {"Size": "L"}, "price": "14"}]}
+    after = client.patch(where(lamp), json=body).json()
+    assert [(one["sku"], one["price"]) for one in after["variants"]] == [("L-2", "12.345"), ("L-3", "14.00")]
+    last = client.patch(
+        where(lamp), json={"variants": [{"id": one["id"], "remove": True} for one in after["variants"]]}
+    )
+    assert (last.status_code, last.json()["code"], last.json()["param"]) == (422, "no_variant_left", "variants")
+    taken = client.patch(where(lamp), json={"variants": [{"key": "L-2"}]})
+    assert (taken.status_code, taken.json()["code"]) == (409, "variant_exists")
+    for odd in (
+        {"version": 1},
+        {"remove": True},
+        {"id": medium, "key": "x"},
+        {"id": medium, "remove": True, "stock": 1},
+    ):
+        refused = client.patch(where(lamp), json={"variants": [odd]})
+        assert (refused.status_code, refused.json()["param"]) == (422, "variants.0"), refused.text
+    assert client.get(where(lamp)).json()["variants"] == after["variants"]
+
+
 @pytest.mark.parametrize("given", ['"1"', 'W/"1"', "1", " 1 "])
 def test_if_match(client, lamp, given):
     first = client.patch(where(lamp), json={"title": "Lantern"}, headers={"If-Match": given})

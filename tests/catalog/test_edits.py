@@ -8,7 +8,14 @@ import pytest
 from sqlalchemy import text
 
 from services.catalog import edits
-from services.catalog.edits import ProductExists, ProductMoved, VariantNotFound, VariantRepeated
+from services.catalog.edits import (
+    NoVariantLeft,
+    ProductExists,
+    ProductMoved,
+    VariantExists,
+    VariantNotFound,
+    VariantRepeated,
+)
 from services.catalog.queries import ProductNotFound
 from services.core.db import transaction
 from services.core.ids import new_id
@@ -103,6 +110,70 @@ def test_variants_of_others_and_repeated_ones(merchant, other_merchant):
         delete(merchant, elsewhere)
     assert snapshot(merchant)[product]["title"] == "Lamp"
     assert snapshot(merchant)[small]["stock"] == 3
+
+
+def test_variants_come_and_go_and_come_back(merchant):
+    product, _ = make(merchant, LAMP, SIZES)
+    small, medium = variant_ids(merchant, product)
+    before = snapshot(merchant)
+    new = {"sku": "L-3", "options": {"Size": "L"}, "price": Decimal("14.50")}
+    plan = edit(merchant, product, variants=[{"id": small, "remove": True}, {"id": medium, "stock": 1}, new, {}])
+    assert [(item.op, item.variant_key, item.state) for item in items_of(plan)] == [
+        ("delete", "L-1", "applied"), ("update", "L-2", "applied"),
+        ("create", "L-3", "applied"), ("create", "4", "applied"),
+    ]  # fmt: skip
+    now_is = snapshot(merchant)
+    assert small not in now_is
+    kept, large, plain = variant_ids(merchant, product)
+    assert (kept, now_is[large]["options"], now_is[large]["position"]) == (medium, {"Size": "L"}, 3)
+    assert (now_is[plain]["key"], now_is[plain]["position"]) == ("4", 4)
+
+    back = take_back(merchant, plan.id)
+    assert snapshot(merchant) == before
+    take_back(merchant, back.id)
+    assert snapshot(merchant) == now_is
+    replaced = edit(merchant, product, variants=[{"id": large, "remove": True}, new])  # its key stays its own
+    take_back(merchant, replaced.id)
+    assert snapshot(merchant) == now_is
+
+
+def test_variants_that_cannot_come_or_go(merchant):
+    product, _ = make(merchant, LAMP, SIZES)
+    small, medium = variant_ids(merchant, product)
+    before = snapshot(merchant)
+    for refusal, param, variants in (
+        (NoVariantLeft, "variants", [{"id": small, "remove": True}, {"id": medium, "remove": True}]),
+        (VariantExists, "variants.1.key", [{"id": small, "stock": 5}, {"key": "L-2"}]),
+        (VariantExists, "variants.1.key", [{"key": "L-7"}, {"key": "L-7"}]),
+        (VariantNotFound, "variants.1.id", [{}, {"id": uuid4(), "remove": True}]),
+        (ProductMoved, "variants.0.version", [{"id": small, "version": 2, "remove": True}]),
+    ):
+        with pytest.raises(refusal) as refused:
+            edit(merchant, product, {"title": "X"}, variants=variants)
+        assert refused.value.param == param
+    assert snapshot(merchant) == before
+    everything = [{"id": small, "remove": True}, {"id": medium, "remove": True}, {"sku": "L-3"}]
+    edit(merchant, product, variants=everything)
+    assert len(variant_ids(merchant, product)) == 1
+
+
+def test_two_who_take_off_a_variant_each_leave_one(merchant):
+    product, _ = make(merchant, LAMP, SIZES)
+    outcomes = []
+
+    def go(id_):
+        try:
+            outcomes.append(edit(merchant, product, variants=[{"id": id_, "remove": True}]).applied)
+        except NoVariantLeft:
+            outcomes.append(0)
+
+    threads = [threading.Thread(target=go, args=(id_,)) for id_ in variant_ids(merchant, product)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(outcomes) == [0, 1]
+    assert len(variant_ids(merchant, product)) == 1
 
 
 def test_keys_of_products_made_by_hand_are_theirs_alone(merchant):

@@ -1,5 +1,6 @@
 """WooCommerce's CSV: parents, variations, sale prices, escapes, units."""
 
+import pytest
 from feeds import drafts, read, reading, split
 
 HEADER = (
@@ -106,3 +107,43 @@ def test_type_and_name_alone_are_no_woocommerce_file() -> None:
     found = reading("SKU,Name,Type,Price\n1,Lamp,Lighting,5\n")
     assert found.format == "generic_csv"
     assert [(one.category, one.price) for one in split(found)[0]] == [("Lighting", "5")]
+
+
+GERMAN = (
+    "ID,Typ,Artikelnummer,{gtin}Name,Veröffentlicht,Hervorgehoben?,Sichtbarkeit,Kurzbeschreibung,Beschreibung,"
+    "Angebot von,Angebot bis,Steuerstatus,Steuerklasse,Vorrätig?,Bestand,{low}Lieferrückstände?,Einzeln?,Gewicht (g),"
+    "Länge (cm),Breite (cm),Höhe (cm),Bewertungen?,Hinweis,Angebotspreis,Regulärer Preis,Kategorien,Schlagwörter,"
+    "Versandklasse,Bilder,Downloadlimit,Ablauftage,Übergeordnet,Gruppiert,Upsells,Cross-Sells,Externe URL,Button,"
+    "Position,Download 1 ID,Download 1 Name,Download 1 URL,Attribut 1 Name,Attribut 1 Wert(e),Attribut 1 sichtbar,"
+    "Attribut 1 global\n"
+)
+
+
+def german(*, gtin: bool, low: bool) -> str:
+    """A parent and its variation, as a German shop exports them: without the columns that its version has not yet."""
+    code, amount = ("," if gtin else ""), ("," if low else "")
+    return (
+        GERMAN.format(gtin="GTIN," if gtin else "", low="Geringe Menge," if low else "")
+        + f"7,variable,,{code}Hemd,1,0,visible,,,,,taxable,,1,,{amount}0,0,,,,,1,,,,Kleidung,,,,,,,,,,,,0,,,,"
+        + 'Größe,"S, M",1,1\n'
+        + f'8,variation,HS,{code}Hemd - S,1,0,visible,,,,,taxable,,1,5,{amount}0,0,250,,,,0,,,"19,90",,,,,,,id:7'
+        + ",,,,,,1,,,,Größe,S,,1\n"
+    )
+
+
+@pytest.mark.parametrize("gtin", [True, False])
+@pytest.mark.parametrize("low", [True, False])
+def test_translated_headers_are_known_by_where_they_stand(gtin: bool, low: bool) -> None:
+    found = reading(german(gtin=gtin, low=low))
+    (parent, child), errors = split(found)
+    assert errors == []
+    assert found.format == "woocommerce_csv"
+    assert found.columns["Angebotspreis"] == "price"
+    assert (parent.product_key, parent.title, parent.category) == ("id:7", "Hemd", "Kleidung")
+    assert (child.product_key, child.variant_key, child.option_names) == ("id:7", "S", "Größe")
+    assert (child.sku, child.price, child.stock, child.weight_grams) == ("HS", "19.90", "5", "250")
+
+
+def test_an_export_of_chosen_columns_is_not_read_by_their_places() -> None:
+    text = german(gtin=True, low=True).replace("Gewicht (g)", "Gewicht", 1)
+    assert reading(text).format == "generic_csv"

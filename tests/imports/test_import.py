@@ -1,15 +1,32 @@
 """One feed after another: what becomes of rows, and what does not."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
 
+from services.catalog.changesets import discard
+from services.core.clock import now
 from services.core.db import transaction
+from services.core.settings import get_settings
+from services.imports.original_rows import OriginalRowsGone, original_rows
 from services.imports.receive import FeedNotUsable, ImportAlreadyActive
 from services.imports.row_errors import KEPT_ERRORS
+from services.storage import get_storage
+from services.storage.base import FileMissing
 from tests import inline
-from tests.imports.importing import begin, catalogue, errors_of, footprints, reload, run_feed, staged
+from tests.imports.importing import (
+    begin,
+    catalogue,
+    errors_of,
+    footprints,
+    make_source,
+    plan_of,
+    reload,
+    run_feed,
+    staged,
+)
 
 SHOPIFY = """\
 Handle,Title,Body (HTML),Vendor,Tags,Option1 Name,Option1 Value,SKU,Price,Image Src,Image Position,Status
@@ -241,3 +258,40 @@ def test_the_same_feed_with_and_without_a_currency_named_beside_it(merchant):
     for currency in ("EUR", None):
         ended = inline.work(begin(merchant, feed, currency=currency, guarded=True).job_id)
         assert ended["result"]["changeset_state"] == "applied", ended
+
+
+def test_a_mapping_set_while_a_feed_waits_is_for_the_next_one(merchant):
+    feed = "SKU,Title\nA,One\n"
+    said = {"fields": {"title": {"constant": "Two"}}}
+    first = begin(merchant, feed)
+    make_source(merchant, mapping=said)
+    second = begin(merchant, feed)  # the same content, but it says something else now
+    make_source(merchant, mapping=None)
+    assert inline.work(first.job_id)["state"] == "succeeded"
+    assert catalogue(merchant)["A"]["title"] == "One"
+    assert inline.work(second.job_id)["state"] == "succeeded"
+    assert catalogue(merchant)["A"]["title"] == "Two"
+    assert (reload(first).mapping, reload(second).mapping) == (None, said)
+
+
+def test_the_file_of_an_import_goes_when_its_time_is_over_and_the_rest_stays(merchant):
+    import_ = begin(merchant, "SKU,Title,Price\nA,One,1.00\n,,2.00\n")
+    make_source(merchant, apply="ask")
+    with transaction(merchant_id=merchant) as session:
+        (removal,) = session.execute(text("SELECT id, run_at FROM jobs WHERE kind = 'remove_feed'"))
+    assert abs(removal.run_at - now() - timedelta(days=get_settings().feed_days)) < timedelta(minutes=5)
+    assert inline.work(removal.id)["reason"] == "import_is_open"
+    inline.work(import_.job_id)
+    assert inline.work(removal.id)["reason"] == "import_is_open"  # its drafts may have to be read again
+    with transaction(merchant_id=merchant) as session:
+        discard(session, plan_of(import_).id)
+        assert list(original_rows(session, import_.id).lines())[1].startswith(",,2.00")
+
+    assert inline.work(removal.id)["state"] == "succeeded"
+
+    kept = reload(import_)
+    assert (kept.file_removed_at is not None, kept.errors, len(errors_of(import_))) == (True, 1, 1)
+    with pytest.raises(FileMissing):
+        get_storage().open(kept.storage_key or "", merchant_id=merchant)
+    with pytest.raises(OriginalRowsGone), transaction(merchant_id=merchant) as session:
+        original_rows(session, import_.id)

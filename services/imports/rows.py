@@ -6,15 +6,22 @@ from typing import Any
 
 from services.formats.base import Draft, Reading, RowError
 from services.formats.runs import Run
-from services.imports.row_errors import ErrorTally
+from services.imports.tally import ErrorTally
 
 LONGEST_KEY = 500  # characters: an index entry holds 2,700 bytes, and a key longer than a sentence is a mistake
 _INDEXED = ("sku", "barcode", "brand")
 _judged = attrgetter("product_key", "variant_key", *_INDEXED, "tags")
 _PAUSE = 20_000  # runs passed over, until there is time for something else
 
-Row = tuple[Any, ...]  # the fields of a draft, and `run` as the drafts' table has it
-_UNMARKED, _REST = (None,), (0,)
+# The fields of a draft, and `run` and `repeats` as the drafts' table has them.
+Row = tuple[Any, ...]
+_UNMARKED = (None, None)
+# A product's own fields: what a record of a run says of them, behind another that says the same, need not be kept.
+REPEATABLE = ("title", "description", "brand", "category", "tags", "status")
+_FROM = Draft._fields.index(REPEATABLE[0])
+_UPTO = _FROM + len(REPEATABLE)
+_UNSAID = (None,) * len(REPEATABLE)
+_BITS = tuple(1 << n for n in range(len(REPEATABLE)))
 
 
 def rows_of(
@@ -51,17 +58,27 @@ def _of_run(run: Run, drafts: Iterator[Draft | RowError], tally: ErrorTally) -> 
     rows = [row for record in drafts if (row := _row(record, tally)) is not None]
     if run.print is None or tally.total != before or len(rows) != len(run.items):
         return [row + _UNMARKED for row in rows]
-    if len(rows) > 1 and not _is_one(rows):
+    first = rows[0]
+    if len(rows) == 1:
+        return [(*first, run.print, 0)]
+    if not _is_one(rows):
         return [row + _UNMARKED for row in rows]
-    marked: list[Row] = [row + _REST for row in rows]
-    marked[0] = (*rows[0], run.print)
-    return marked
+    said = first[_FROM:_UPTO]
+    repeated = (0, sum([bit for bit, text in zip(_BITS, said, strict=True) if text is not None]))
+    return [
+        (*first, run.print, 0),
+        *[
+            row[:_FROM] + _UNSAID + row[_UPTO:] + repeated if row[_FROM:_UPTO] == said else (*row, 0, 0)
+            for row in rows[1:]
+        ],
+    ]
 
 
 def _is_one(rows: list[Draft]) -> bool:
-    products = {row.product_key for row in rows}
-    variants = [variant for row in rows if (variant := row.variant_key) is not None]
-    return len(products) == 1 and len(set(variants)) == len(variants)
+    if len({row[1] for row in rows}) > 1:
+        return False
+    variants = [variant for row in rows if (variant := row[2]) is not None]
+    return len(set(variants)) == len(variants)
 
 
 def _row(record: Draft | RowError, tally: ErrorTally) -> Draft | None:
@@ -70,7 +87,7 @@ def _row(record: Draft | RowError, tally: ErrorTally) -> Draft | None:
         tally.add(record)  # type: ignore[arg-type]
         return None
     key, variant, sku, barcode, brand, tags = _judged(record)
-    longest = max(len(key), len(variant or ""), len(sku or ""), len(barcode or ""), len(brand or ""))
+    longest = len(key) + len(variant or "") + len(sku or "") + len(barcode or "") + len(brand or "")
     if longest <= LONGEST_KEY and tags is None:  # nearly all
         return record
     return _storable(record, tally)

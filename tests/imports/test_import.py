@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from services.core.db import transaction
 from services.imports.receive import FeedNotUsable, ImportAlreadyActive
-from services.imports.row_errors import KEPT_ERRORS
+from services.imports.tally import KEPT_ERRORS
 from tests import inline
 from tests.imports.importing import begin, catalogue, errors_of, footprints, reload, run_feed, staged
 

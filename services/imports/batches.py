@@ -1,15 +1,15 @@
-"""A file as batches that can be staged: rows as the text COPY takes, with those columns only that say something."""
+"""A file as batches that can be staged: rows as the text that COPY takes."""
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
 from services.formats import mapping as mappings
 from services.formats import read
-from services.formats.base import Draft, Reading
+from services.formats.base import Reading
 from services.imports.known import Known
-from services.imports.rows import Row, rows_of
+from services.imports.rows import rows_of
 from services.imports.tally import ErrorTally
 
 # With 100,000 rows, batches of 2,500 took a quarter more processor time than of 10,000, and 40,000 saved a twentieth.
@@ -18,18 +18,11 @@ from services.imports.tally import ErrorTally
 BATCH_ROWS = 10_000
 BATCH_CHARACTERS = 10_000_000
 
-_CHUNK = 500  # rows that become text at once: few enough to stay in the processor's cache
-COLUMNS = (*Draft._fields, "run", "repeats")
-_LINE, _RUN, _REPEATS = (COLUMNS.index(name) for name in ("line", "run", "repeats"))
-_NUMBERS = (_LINE, _RUN, _REPEATS)
-_NULL = r"\N"
-
 
 class Batch(NamedTuple):
-    """Some rows: `text` has a line for each, with the cells of these columns. It may be empty, where much is known."""
+    """Some rows: `text` has a line for each. It may be empty, where much is known."""
 
     rows: int
-    columns: tuple[str, ...]
     text: bytes
     done: float | None  # how much of the file has been read by now, from 0 to 1
 
@@ -81,83 +74,22 @@ def batches(
     return _batches(reading, rows_of(reading, found.tally, salt=how.salt, passed_over=passed_over))
 
 
-def _batches(reading: Reading, rows: Iterator[list[Row]]) -> Iterator[Batch]:
-    """Columns that were needed once are kept: a COPY has the same ones in each of its lines."""
-    columns: tuple[int, ...] = ()
-    parts: list[str] = []
-    count = size = 0
-
-    def batch() -> Batch:
-        text = "".join(parts).encode()
-        return Batch(count, tuple(COLUMNS[at] for at in columns), text, reading.done() if reading.done else None)
-
-    for chunk in _chunks(rows):
-        if chunk:
-            cells = _cells(chunk)
-            if not cells.keys() <= set(columns):
-                if parts:
-                    yield batch()
-                    parts, count, size = [], 0, 0
-                columns = tuple(sorted({*columns, *cells}))
-            text = _lines(cells, columns, len(chunk))
-            parts.append(text)
-            count, size = count + len(chunk), size + len(text)
-        if not chunk or count >= BATCH_ROWS or size >= BATCH_CHARACTERS:
-            yield batch()
-            parts, count, size = [], 0, 0
-    if parts:
-        yield batch()
-
-
-def _chunks(rows: Iterator[list[Row]]) -> Iterator[list[Row]]:
-    """Some hundred rows at a time; none where the reader has something else to do."""
-    most = min(_CHUNK, BATCH_ROWS)
+def _batches(reading: Reading, rows: Iterator[list[str]]) -> Iterator[Batch]:
     ended = False
     while not ended:
-        chunk: list[Row] = []
-        gc.disable()  # it would look through new tuples again and again, and find nothing: a quarter more time
+        lines: list[str] = []
+        size = 0
+        gc.disable()  # it would look through what is new again and again, and find nothing: a quarter more time
         try:
             for some in rows:
-                chunk += some
-                if not some or len(chunk) >= most:
+                lines += some
+                size += sum(map(len, some))
+                if not some or len(lines) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
                     break
             else:
                 ended = True
         finally:
             gc.enable()
-        if chunk or not ended:
-            yield chunk
-
-
-def _cells(chunk: list[Row]) -> dict[int, Sequence[str]]:
-    """Of each column that says something its cells, as COPY wants them."""
-    found: dict[int, Sequence[str]] = {}
-    for at, column in enumerate(zip(*chunk, strict=True)):
-        if at in _NUMBERS:
-            if column.count(None) < len(column):
-                found[at] = [_NULL if cell is None else str(cell) for cell in column]
-            continue
-        cells: Sequence[str] = column
-        try:
-            text = "\t".join(column)
-        except TypeError:  # some say nothing
-            if not any(column) and "" not in column:
-                continue
-            cells = ["" if cell is None else cell for cell in column]
-            text = "\t".join(cells)
-        if "\\" in text or "\n" in text or "\r" in text or text.count("\t") >= len(cells):
-            cells = [_escaped(cell) for cell in cells]
-        if cells is not column:
-            cells = [_NULL if said is None else cell for cell, said in zip(cells, column, strict=True)]
-        found[at] = cells
-    return found
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-
-
-def _lines(cells: dict[int, Sequence[str]], columns: tuple[int, ...], rows: int) -> str:
-    nothing = [_NULL] * rows
-    lines = map("\t".join, zip(*[cells.get(at, nothing) for at in columns], strict=True))
-    return "\n".join(lines) + "\n"
+        if lines or not ended:
+            lines.append("")
+            yield Batch(len(lines) - 1, "\n".join(lines).encode(), reading.done() if reading.done else None)

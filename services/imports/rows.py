@@ -13,20 +13,22 @@ _INDEXED = ("sku", "barcode", "brand")
 _judged = attrgetter("product_key", "variant_key", *_INDEXED, "tags")
 _PAUSE = 20_000  # runs passed over, until there is time for something else
 
-# The fields of a draft, and `run` and `repeats` as the drafts' table has them.
-Row = tuple[Any, ...]
-_UNMARKED = (None, None)
+# A row is a line of what COPY takes: the fields of a draft, and `run` and `repeats` as the drafts' table has them.
+COLUMNS = (*Draft._fields, "run", "repeats")
+NULL = "\1"  # a cell that is nothing but this says nothing
 # A product's own fields: what a record of a run says of them, behind another that says the same, need not be kept.
 REPEATABLE = ("title", "description", "brand", "category", "tags", "status")
 _FROM = Draft._fields.index(REPEATABLE[0])
 _UPTO = _FROM + len(REPEATABLE)
 _UNSAID = (None,) * len(REPEATABLE)
 _BITS = tuple(1 << n for n in range(len(REPEATABLE)))
+_UNMARKED = (NULL, "0")
+_TABS = len(COLUMNS) - 1
 
 
 def rows_of(
     reading: Reading, tally: ErrorTally, *, salt: bytes, passed_over: Callable[[int, int | None], bool]
-) -> Iterator[list[Row]]:
+) -> Iterator[list[str]]:
     """The rows of one record or run after the other; an empty list now and then, where many runs give none.
 
     Errors are added to the tally. ``passed_over`` says of each run, by its number in the file and its hash, whether it
@@ -36,7 +38,7 @@ def rows_of(
         for record in reading.records:
             row = _row(record, tally)
             if row is not None:
-                yield [row + _UNMARKED]
+                yield [_line(row, *_UNMARKED)]
         return
     drafts_of = reading.drafts_of
     since = 0
@@ -52,29 +54,41 @@ def rows_of(
             yield rows
 
 
-def _of_run(run: Run, drafts: Iterator[Draft | RowError], tally: ErrorTally) -> list[Row]:
+def _of_run(run: Run, drafts: Iterator[Draft | RowError], tally: ErrorTally) -> list[str]:
     """The rows of a run, marked with its hash if all is well: nothing is wrong, one product, no variant twice."""
     before = tally.total
     rows = [row for record in drafts if (row := _row(record, tally)) is not None]
-    if run.print is None or tally.total != before or len(rows) != len(run.items):
-        return [row + _UNMARKED for row in rows]
-    first = rows[0]
-    if len(rows) == 1:
-        return [(*first, run.print, 0)]
-    if not _is_one(rows):
-        return [row + _UNMARKED for row in rows]
-    said = first[_FROM:_UPTO]
-    repeated = (0, sum([bit for bit, text in zip(_BITS, said, strict=True) if text is not None]))
-    return [
-        (*first, run.print, 0),
-        *[
-            row[:_FROM] + _UNSAID + row[_UPTO:] + repeated if row[_FROM:_UPTO] == said else (*row, 0, 0)
-            for row in rows[1:]
-        ],
-    ]
+    if run.print is None or tally.total != before or len(rows) != len(run.items) or not _is_one(rows):
+        return [_line(row, *_UNMARKED) for row in rows]
+    lines = [_line(rows[0], str(run.print), "0")]
+    if len(rows) > 1:
+        said = rows[0][_FROM:_UPTO]
+        repeated = str(sum([bit for bit, text in zip(_BITS, said, strict=True) if text is not None]))
+        for row in rows[1:]:
+            if row[_FROM:_UPTO] == said:
+                lines.append(_line(row[:_FROM] + _UNSAID + row[_UPTO:], "0", repeated))
+            else:
+                lines.append(_line(row, "0", "0"))
+    return lines
+
+
+def _line(row: tuple[Any, ...], run: str, repeats: str) -> str:
+    cells = [NULL if cell is None else cell for cell in row]
+    cells[0] = str(row[0])
+    cells += (run, repeats)
+    line = "\t".join(cells)
+    if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != _TABS:
+        line = "\t".join([_escaped(cell) for cell in cells])
+    return line
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _is_one(rows: list[Draft]) -> bool:
+    if len(rows) == 1:
+        return True
     if len({row[1] for row in rows}) > 1:
         return False
     variants = [variant for row in rows if (variant := row[2]) is not None]

@@ -20,10 +20,10 @@ from services.core.clock import now
 from services.core.errors import Conflict, Invalid
 from services.formats.base import Draft
 from services.imports.apart import read_apart
-from services.imports.batches import COLUMNS, Batch, Found, How, batches
+from services.imports.batches import Batch, Found, How, batches
 from services.imports.mappings import checked
 from services.imports.row_errors import forget_errors, record_errors
-from services.imports.rows import REPEATABLE
+from services.imports.rows import COLUMNS, NULL, REPEATABLE
 from services.imports.turns import sweep_drafts
 from services.imports.unchanged import known_runs, pack, salt_of, settle, unpack
 from services.jobs import Run
@@ -45,28 +45,18 @@ _HASHED = [name for name in Draft._fields if name not in ("line", "product_key")
 _REPEATED = list(SAYS).index(REPEATABLE[0])  # the bit of `says` for the first that a record may repeat
 
 
-@functools.cache
-def _statements(columns: tuple[str, ...]) -> tuple[str, str, str]:
-    """How a batch with these columns is staged.
-
-    COPY does not enter a table with row-level security: it fills one of the transaction's own, and an INSERT, which
-    the policy can check, takes the rows from there.
-    """
-    types = {name: _TYPES.get(name, "text") for name in COLUMNS}
-    plain = [name for name in columns if name != "repeats"]
-    hashed = ", ".join(name if name in columns else f"NULL::{types[name]}" for name in _HASHED)
-    repeats = f"coalesce(repeats, 0) << {_REPEATED}" if "repeats" in columns else "0"
-    return (
-        f"CREATE TEMPORARY TABLE draft_load ({', '.join(f'{name} {types[name]}' for name in columns)}) ON COMMIT DROP",
-        f"COPY draft_load ({', '.join(columns)}) FROM STDIN",
-        f"""
-        INSERT INTO import_drafts (merchant_id, import_id, {", ".join(plain)}, repeats, print)
-        SELECT %(merchant_id)s, %(import_id)s, {", ".join(plain)}, {repeats}, hash_record_extended(ROW({hashed}), 0)
-        FROM draft_load
-        """,  # noqa: S608  # names of fields
-    )
-
-
+_KINDS = {name: _TYPES.get(name, "text") for name in COLUMNS}
+# COPY does not enter a table with row-level security: it fills one of the transaction's own, and an INSERT, which
+# the policy can check, takes the rows from there.
+_LOAD = f"CREATE TEMPORARY TABLE draft_load ({', '.join(map(' '.join, _KINDS.items()))}) ON COMMIT DROP"
+_FILL = f"COPY draft_load FROM STDIN (NULL '{NULL}')"
+_FIELDS = ", ".join(name for name in COLUMNS if name != "repeats")
+_STAGE = f"""
+INSERT INTO import_drafts (merchant_id, import_id, {_FIELDS}, repeats, print)
+SELECT %(merchant_id)s, %(import_id)s, {_FIELDS}, repeats << {_REPEATED},
+    hash_record_extended(ROW({", ".join(_HASHED)}), 0)
+FROM draft_load
+"""  # noqa: S608  # names of fields
 _COUNT = text("SELECT count(*) FROM import_drafts WHERE merchant_id = :merchant_id AND import_id = :import_id")
 _SUM = text("""
 SELECT count(*) AS rows, sum(print) AS print FROM import_drafts
@@ -210,11 +200,10 @@ def _copy(run: Run, import_: Import, batch: Batch) -> None:
     """Stage some drafts, in a transaction of their own. Should a crash of the server lose it, the others are too."""
     if not batch.rows:
         return
-    load, fill, take = _statements(batch.columns)
     with run.transaction() as session:
         session.execute(NO_WAIT)
         connection: Any = session.connection().connection.driver_connection
-        connection.execute(load)
-        with connection.cursor() as cursor, cursor.copy(fill) as copy:
+        connection.execute(_LOAD)
+        with connection.cursor() as cursor, cursor.copy(_FILL) as copy:
             copy.write(batch.text)
-        connection.execute(take, {"merchant_id": import_.merchant_id, "import_id": import_.id})
+        connection.execute(_STAGE, {"merchant_id": import_.merchant_id, "import_id": import_.id})

@@ -3,18 +3,15 @@
 import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 
 from sqlalchemy import TextClause, select, text
 from sqlalchemy.orm import Session
 
-from services.formats.base import RowError
 from services.formats.formulas import harmless
+from services.imports.tally import KEPT_ERRORS, ErrorTally
 from services.models import Import, ImportRowError, OrderImport, OrderImportError
-
-KEPT_ERRORS = 10_000  # of one file: whoever has more has one problem ten thousand times
 
 TakenIn = Import | OrderImport  # a file whose rows may be wrong
 KeptError = ImportRowError | OrderImportError
@@ -45,26 +42,6 @@ def _count(table: str) -> TextClause:
             FROM jsonb_each_text(CAST(:codes AS jsonb)) AS more (code, times))
     WHERE id = :import_id
     """)  # noqa: S608
-
-
-class ErrorTally:
-    """Row errors in memory: the first `KEPT_ERRORS` of them, and how many of each code there were."""
-
-    def __init__(self, errors: Iterable[RowError] = ()) -> None:
-        self.kept: list[RowError] = []
-        self.codes: Counter[str] = Counter()
-        self.fatal = 0
-        self.total = 0
-        for error in errors:
-            self.add(error)
-
-    def add(self, error: RowError) -> None:
-        """Count it, and keep it if there is room."""
-        self.codes[error.code] += 1
-        self.fatal += error.fatal
-        self.total += 1
-        if len(self.kept) < KEPT_ERRORS:
-            self.kept.append(error)
 
 
 def record_errors(session: Session, tally: ErrorTally, *, of: TakenIn) -> None:

@@ -6,20 +6,29 @@ from typing import Any
 
 from services.formats.base import Draft, Reading, RowError
 from services.formats.runs import Run
-from services.imports.row_errors import ErrorTally
+from services.imports.tally import ErrorTally
 
 LONGEST_KEY = 500  # characters: an index entry holds 2,700 bytes, and a key longer than a sentence is a mistake
 _INDEXED = ("sku", "barcode", "brand")
 _judged = attrgetter("product_key", "variant_key", *_INDEXED, "tags")
 _PAUSE = 20_000  # runs passed over, until there is time for something else
 
-Row = tuple[Any, ...]  # the fields of a draft, and `run` as the drafts' table has it
-_UNMARKED, _REST = (None,), (0,)
+# A row is a line of what COPY takes: the fields of a draft, and `run` and `repeats` as the drafts' table has them.
+COLUMNS = (*Draft._fields, "run", "repeats")
+NULL = "\1"  # a cell that is nothing but this says nothing
+# A product's own fields: what a record of a run says of them, behind another that says the same, need not be kept.
+REPEATABLE = ("title", "description", "brand", "category", "tags", "status")
+_FROM = Draft._fields.index(REPEATABLE[0])
+_UPTO = _FROM + len(REPEATABLE)
+_UNSAID = (None,) * len(REPEATABLE)
+_BITS = tuple(1 << n for n in range(len(REPEATABLE)))
+_UNMARKED = (NULL, "0")
+_TABS = len(COLUMNS) - 1
 
 
 def rows_of(
     reading: Reading, tally: ErrorTally, *, salt: bytes, passed_over: Callable[[int, int | None], bool]
-) -> Iterator[list[Row]]:
+) -> Iterator[list[str]]:
     """The rows of one record or run after the other; an empty list now and then, where many runs give none.
 
     Errors are added to the tally. ``passed_over`` says of each run, by its number in the file and its hash, whether it
@@ -29,7 +38,7 @@ def rows_of(
         for record in reading.records:
             row = _row(record, tally)
             if row is not None:
-                yield [row + _UNMARKED]
+                yield [_line(row, *_UNMARKED)]
         return
     drafts_of = reading.drafts_of
     since = 0
@@ -45,23 +54,45 @@ def rows_of(
             yield rows
 
 
-def _of_run(run: Run, drafts: Iterator[Draft | RowError], tally: ErrorTally) -> list[Row]:
+def _of_run(run: Run, drafts: Iterator[Draft | RowError], tally: ErrorTally) -> list[str]:
     """The rows of a run, marked with its hash if all is well: nothing is wrong, one product, no variant twice."""
     before = tally.total
     rows = [row for record in drafts if (row := _row(record, tally)) is not None]
-    if run.print is None or tally.total != before or len(rows) != len(run.items):
-        return [row + _UNMARKED for row in rows]
-    if len(rows) > 1 and not _is_one(rows):
-        return [row + _UNMARKED for row in rows]
-    marked: list[Row] = [row + _REST for row in rows]
-    marked[0] = (*rows[0], run.print)
-    return marked
+    if run.print is None or tally.total != before or len(rows) != len(run.items) or not _is_one(rows):
+        return [_line(row, *_UNMARKED) for row in rows]
+    lines = [_line(rows[0], str(run.print), "0")]
+    if len(rows) > 1:
+        said = rows[0][_FROM:_UPTO]
+        repeated = str(sum([bit for bit, text in zip(_BITS, said, strict=True) if text is not None]))
+        for row in rows[1:]:
+            if row[_FROM:_UPTO] == said:
+                lines.append(_line(row[:_FROM] + _UNSAID + row[_UPTO:], "0", repeated))
+            else:
+                lines.append(_line(row, "0", "0"))
+    return lines
+
+
+def _line(row: tuple[Any, ...], run: str, repeats: str) -> str:
+    cells = [NULL if cell is None else cell for cell in row]
+    cells[0] = str(row[0])
+    cells += (run, repeats)
+    line = "\t".join(cells)
+    if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != _TABS:
+        line = "\t".join([_escaped(cell) for cell in cells])
+    return line
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _is_one(rows: list[Draft]) -> bool:
-    products = {row.product_key for row in rows}
-    variants = [variant for row in rows if (variant := row.variant_key) is not None]
-    return len(products) == 1 and len(set(variants)) == len(variants)
+    if len(rows) == 1:
+        return True
+    if len({row[1] for row in rows}) > 1:
+        return False
+    variants = [variant for row in rows if (variant := row[2]) is not None]
+    return len(set(variants)) == len(variants)
 
 
 def _row(record: Draft | RowError, tally: ErrorTally) -> Draft | None:
@@ -70,7 +101,7 @@ def _row(record: Draft | RowError, tally: ErrorTally) -> Draft | None:
         tally.add(record)  # type: ignore[arg-type]
         return None
     key, variant, sku, barcode, brand, tags = _judged(record)
-    longest = max(len(key), len(variant or ""), len(sku or ""), len(barcode or ""), len(brand or ""))
+    longest = len(key) + len(variant or "") + len(sku or "") + len(barcode or "") + len(brand or "")
     if longest <= LONGEST_KEY and tags is None:  # nearly all
         return record
     return _storable(record, tally)

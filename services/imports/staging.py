@@ -6,8 +6,7 @@ the rows are dropped and the stored file is read again. The catalogue knows up t
 
 import contextlib
 import functools
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any, BinaryIO
@@ -19,27 +18,18 @@ from services.catalog.applying import NO_WAIT
 from services.catalog.drafts import StagingLost
 from services.core.clock import now
 from services.core.errors import Conflict, Invalid
-from services.formats import read
-from services.formats.base import Draft, Reading
+from services.formats.base import Draft
+from services.imports.apart import read_apart
+from services.imports.batches import Batch, Found, How, batches
 from services.imports.mappings import mapping_of
-from services.imports.row_errors import ErrorTally, forget_errors, record_errors
-from services.imports.rows import Row, rows_of
+from services.imports.row_errors import forget_errors, record_errors
+from services.imports.rows import COLUMNS, NULL, REPEATABLE
 from services.imports.turns import sweep_drafts
-from services.imports.unchanged import Known, known_runs, pack, salt_of, settle, unpack
+from services.imports.unchanged import known_runs, pack, salt_of, settle, unpack
 from services.jobs import Run
 from services.models import Changeset, Import
+from services.models.imports import SAYS
 
-# With 100,000 rows, batches of 2,500 took a quarter more processor time than of 10,000, and 40,000 saved a twentieth.
-# A batch takes about 0.2 s, most of it the reader's, which is also how long a cancellation may have to wait. It is held
-# in memory, so rows with long descriptions make smaller ones.
-BATCH_ROWS = 10_000
-BATCH_CHARACTERS = 10_000_000  # of descriptions
-_DESCRIPTION = Draft._fields.index("description")
-
-_FIELDS = ", ".join(Draft._fields)
-_LOAD = f"""
-CREATE TEMPORARY TABLE draft_load ({", ".join(f"{name} text" for name in Draft._fields)}, run bigint) ON COMMIT DROP
-"""
 _TYPES = {
     "line": "int",
     "image_position": "int",
@@ -48,14 +38,22 @@ _TYPES = {
     "cost": "numeric",
     "stock": "int",
     "weight_grams": "int",
+    "run": "bigint",
+    "repeats": "int",
 }
 _HASHED = [name for name in Draft._fields if name not in ("line", "product_key")]
+_REPEATED = list(SAYS).index(REPEATABLE[0])  # the bit of `says` for the first that a record may repeat
+
+
+_KINDS = {name: _TYPES.get(name, "text") for name in COLUMNS}
 # COPY does not enter a table with row-level security: it fills one of the transaction's own, and an INSERT, which
 # the policy can check, takes the rows from there.
+_LOAD = f"CREATE TEMPORARY TABLE draft_load ({', '.join(map(' '.join, _KINDS.items()))}) ON COMMIT DROP"
+_FILL = f"COPY draft_load FROM STDIN (NULL '{NULL}')"
+_FIELDS = ", ".join(name for name in COLUMNS if name != "repeats")
 _STAGE = f"""
-INSERT INTO import_drafts (merchant_id, import_id, {_FIELDS}, run, print)
-SELECT %(merchant_id)s, %(import_id)s,
-    {", ".join(f"{name}::{_TYPES.get(name, 'text')}" for name in Draft._fields)}, run,
+INSERT INTO import_drafts (merchant_id, import_id, {_FIELDS}, repeats, print)
+SELECT %(merchant_id)s, %(import_id)s, {_FIELDS}, repeats << {_REPEATED},
     hash_record_extended(ROW({", ".join(_HASHED)}), 0)
 FROM draft_load
 """  # noqa: S608  # names of fields
@@ -99,31 +97,29 @@ def stage(run: Run, import_: Import, changeset: Changeset, stream: BinaryIO) -> 
     Records that are known to say nothing new are passed over. Raises FeedRefused, NoUsableRows, StagedOtherwise,
     StagingLost, Stopped.
     """
-    known = import_.staged_at is not None  # only the drafts were lost
+    again = import_.staged_at is not None  # only the drafts were lost
     with run.transaction() as session:
         begin_staging(session, import_)
-        mapping = mapping_of(import_)
-        salt = salt_of(import_, changeset)
-        unchanged = Known() if known else known_runs(session, import_)
+        mapping_of(import_)  # said here, before a file is opened
+        how = How(import_.currency, import_.mapping, salt_of(import_, changeset), again)
+        found = Found() if again else Found(known_runs(session, import_))
     run.progress(0, None, "reading")
-    reading = read.read(stream, default_currency=import_.currency, mapping=mapping)
-    tally = ErrorTally()
-    marks = bytearray(unpack(import_.skipped_runs) if import_.skipped_runs and known else b"")
-
-    def stage_but(passed_over: Callable[[int, int | None], bool]) -> int:
-        return _stage(run, import_, reading, rows_of(reading, tally, salt=salt, passed_over=passed_over))
-
-    if known:
-        staged = stage_but(lambda n, _: marks[n : n + 1] == b"\1")
+    if again:
+        found.marks = bytearray(unpack(import_.skipped_runs) if import_.skipped_runs else b"")
+    staged = _stage(run, import_, read_apart(stream, how, found))
+    if again:
         with run.transaction() as session:
             _verify(session, session.get_one(Import, import_.id), staged=staged)
         return
-    staged = stage_but(lambda _, print_: unchanged.note(marks, print_))
-    while wrong := _conclude(run, import_, reading, tally, unchanged, marks=marks, staged=staged):
-        unchanged.take_back(wrong)
-        staged += stage_but(functools.partial(_not_among, wrong, marks))
-    if not staged and not any(marks):
-        raise NoUsableRows(f"Not one of the {tally.fatal} rows could be used. The first: {tally.kept[0].reason}")
+    while wrong := _conclude(run, import_, found, staged=staged):
+        found.unchanged.take_back(wrong)
+        stream.seek(0)
+        more = batches(stream, how, found, functools.partial(_not_among, wrong, found.marks))
+        staged += _stage(run, import_, more)
+    if not staged and not any(found.marks):
+        raise NoUsableRows(
+            f"Not one of the {found.tally.fatal} rows could be used. The first: {found.tally.kept[0].reason}"
+        )
 
 
 def begin_staging(session: Session, import_: Import) -> None:
@@ -163,17 +159,17 @@ def _not_among(wrong: set[int], marks: bytearray, n: int, print_: int | None) ->
     return True
 
 
-def _stage(run: Run, import_: Import, reading: Reading, rows: Iterator[list[Row]]) -> int:
+def _stage(run: Run, import_: Import, rows: Iterator[Batch]) -> int:
     """Stage all of these. Returns how many drafts they were. While the server takes a batch in, the next is read."""
     staged = 0
-    batch = _read_on(rows)
-    with ThreadPoolExecutor(1) as lane:
+    with contextlib.closing(rows), ThreadPoolExecutor(1) as lane:  # type: ignore[type-var]
+        batch = next(rows, None)
         while batch is not None:
             copied = lane.submit(_copy, run, import_, batch)
-            staged += len(batch)
-            batch = _read_on(rows)
+            staged, done = staged + batch.rows, batch.done
+            batch = next(rows, None)
             copied.result()
-            run.progress(staged, None, f"reading, {100 * reading.done():.0f} %" if reading.done else "reading")
+            run.progress(staged, None, "reading" if done is None else f"reading, {100 * done:.0f} %")
     return staged
 
 
@@ -181,51 +177,29 @@ class _Wrong(Exception):
     """Some runs should not have been passed over: leaves a transaction that must not stand."""
 
 
-def _conclude(
-    run: Run, import_: Import, reading: Reading, tally: ErrorTally, unchanged: Known, *, marks: bytearray, staged: int
-) -> set[int]:
+def _conclude(run: Run, import_: Import, found: Found, *, staged: int) -> set[int]:
     """Say in the import's row that it is staged. Returns the runs that are to be staged too; then it says nothing."""
     with contextlib.suppress(_Wrong), run.transaction() as session:
         current = session.get_one(Import, import_.id)
-        if wrong := settle(session, current, unchanged):
+        if wrong := settle(session, current, found.unchanged):
             raise _Wrong
-        record_errors(session, tally, of=current)
-        current.format, current.encoding, current.delimiter = reading.format, reading.encoding, reading.delimiter
-        current.columns = dict(reading.columns)
+        record_errors(session, found.tally, of=current)
+        current.format, current.encoding, current.delimiter = found.format, found.encoding, found.delimiter
+        current.columns = found.columns
         skipped = (current.skipped or {}).get("rows", 0)
-        close_staging(session, current, rows=staged + skipped + tally.fatal, staged=staged)
-        current.skipped_runs = pack(marks) if skipped else None
+        close_staging(session, current, rows=staged + skipped + found.tally.fatal, staged=staged)
+        current.skipped_runs = pack(found.marks) if skipped else None
     return wrong
 
 
-def _read_on(rows: Iterator[list[Row]]) -> list[Row] | None:
-    """The next batch; None at the end. It may be empty, where much is passed over."""
-    batch: list[Row] = []
-    size = 0
-    gc.disable()  # it would look through ten thousand new tuples again and again, and find nothing: a quarter more time
-    try:
-        for some in rows:
-            if not some:
-                return batch
-            batch += some
-            size += sum(len(text) for row in some if (text := row[_DESCRIPTION]))
-            if len(batch) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
-                return batch
-    finally:
-        gc.enable()
-    return batch or None
-
-
-def _copy(run: Run, import_: Import, drafts: list[Row]) -> None:
+def _copy(run: Run, import_: Import, batch: Batch) -> None:
     """Stage some drafts, in a transaction of their own. Should a crash of the server lose it, the others are too."""
-    if not drafts:
+    if not batch.rows:
         return
     with run.transaction() as session:
         session.execute(NO_WAIT)
         connection: Any = session.connection().connection.driver_connection
         connection.execute(_LOAD)
-        with connection.cursor() as cursor, cursor.copy(f"COPY draft_load ({_FIELDS}, run) FROM STDIN") as copy:
-            write = copy.write_row
-            for draft in drafts:
-                write(draft)
+        with connection.cursor() as cursor, cursor.copy(_FILL) as copy:
+            copy.write(batch.text)
         connection.execute(_STAGE, {"merchant_id": import_.merchant_id, "import_id": import_.id})

@@ -21,8 +21,9 @@ from services.core.errors import Invalid
 from services.formats.base import FeedRefused, RowError
 from services.imports.origin import source_named
 from services.imports.receive import FeedNotUsable
-from services.imports.row_errors import ErrorTally, record_errors
+from services.imports.row_errors import record_errors
 from services.imports.staging import clear_drafts, is_staged, stage
+from services.imports.tally import ErrorTally
 from services.imports.turns import take_turn
 from services.imports.unchanged import forget_missing
 from services.jobs import Outcome, Run, Snooze

@@ -27,7 +27,9 @@ SAYS = {
     "stocked": "variant_key IS NOT NULL AND (stock > 0) IS NOT FALSE",
     **{name: f"{name} IS NOT NULL" for name in SPOKEN},
 }
-_SAYS = " | ".join(f"CASE WHEN {what} THEN {1 << bit} ELSE 0 END" for bit, what in enumerate(SAYS.values()))
+_SAYS = " | ".join(
+    ["repeats", *(f"CASE WHEN {what} THEN {1 << bit} ELSE 0 END" for bit, what in enumerate(SAYS.values()))]
+)
 
 
 class Import(Base):
@@ -143,6 +145,8 @@ class ImportDraft(Base):
     # Of the first record of a run (services/formats/runs.py) that is one product and has no errors its hash, of the
     # others 0; None where there is no such run.
     run: Mapped[int | None] = mapped_column(BigInteger)
+    # Of `says` what it says of the product as the record before it does, which is not kept twice.
+    repeats: Mapped[int] = mapped_column(server_default=_NONE_YET)
     says: Mapped[int] = mapped_column(Computed(_SAYS, persisted=True))
 
 

@@ -13,7 +13,7 @@ from services.catalog import apply, plan
 from services.catalog.jobs import ApplyChangeset
 from services.core.clock import now
 from services.core.db import transaction
-from services.imports import staging
+from services.imports import batches
 from services.jobs import Cancel, enqueue
 from services.jobs.control import cancel_job, retry_job
 from services.jobs.ledger import Claim
@@ -93,7 +93,7 @@ class Interrupted(Doomed):
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch):
-    monkeypatch.setattr(staging, "BATCH_ROWS", 25)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 25)
     monkeypatch.setattr(plan, "ROWS", 24)
     monkeypatch.setattr(apply, "RANGE", 16)
 

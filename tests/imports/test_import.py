@@ -12,7 +12,7 @@ from services.core.db import transaction
 from services.core.settings import get_settings
 from services.imports.original_rows import OriginalRowsGone, original_rows
 from services.imports.receive import FeedNotUsable, ImportAlreadyActive
-from services.imports.row_errors import KEPT_ERRORS
+from services.imports.tally import KEPT_ERRORS
 from services.storage import get_storage
 from services.storage.base import FileMissing
 from tests import inline

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from services.catalog import apply, plan
 from services.core.db import transaction
-from services.imports import rows, staging
+from services.imports import batches, rows
 from services.imports.queries import get_operation
 from services.jobs import Run
 from services.models import Import
@@ -258,7 +258,7 @@ def test_passing_over_and_reading_everything_come_to_the_same(steps, missing):
 
 @pytest.mark.parametrize("crashed", [False, True], ids=["worker", "worker and postgres"])
 def test_cut_anywhere_it_comes_to_the_same(crashed, monkeypatch):
-    monkeypatch.setattr(staging, "BATCH_ROWS", 6)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 6)
     monkeypatch.setattr(rows, "_PAUSE", 4)
     monkeypatch.setattr(plan, "ROWS", 6)
     monkeypatch.setattr(apply, "RANGE", 4)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from services.core.db import transaction
-from services.imports import staging
+from services.imports import batches
 from services.jobs.control import cancel_job, retry_job
 from services.models import Connection
 from services.sourcing.accounts.rules import Rules, kept
@@ -172,7 +172,7 @@ def test_an_item_that_cannot_be_read_is_neither_gone_nor_sold_out(world, merchan
 def test_killed_at_every_step_it_comes_to_the_same_end(world, monkeypatch):
     for module, name in ((sync, "BATCH_ITEMS"), (drafts, "OFFERS"), (linked, "LINKS")):
         monkeypatch.setattr(module, name, 16)
-    monkeypatch.setattr(staging, "BATCH_ROWS", 25)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 25)
 
     def prepared():
         merchant = make_merchant()

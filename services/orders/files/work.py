@@ -20,7 +20,8 @@ from services.core.errors import Invalid, Unavailable
 from services.formats import tabular
 from services.formats.base import FeedRefused, RowError
 from services.imports.receive import FeedNotUsable
-from services.imports.row_errors import ErrorTally, forget_errors, record_errors
+from services.imports.row_errors import forget_errors, record_errors
+from services.imports.tally import ErrorTally
 from services.jobs import Run
 from services.models import OrderImport
 from services.orders.files.columns import Columns, Extracted, Reader, found_in

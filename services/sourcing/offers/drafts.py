@@ -13,9 +13,10 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from services.formats.base import Draft
+from services.imports.known import Known
 from services.imports.origin import source_named
 from services.imports.staging import begin_staging, close_staging
-from services.imports.unchanged import Known, settle
+from services.imports.unchanged import settle
 from services.jobs import Run
 from services.models import Changeset, Import
 from services.sourcing.accounts.reach import get_connection

@@ -186,13 +186,14 @@ WHERE id = ANY (ARRAY(
 """
 
 # A parent ends once all its children have, with its own error if it had one. Some succeeded: so did the parent,
-# and its result says how many did not.
+# and its result says how many did not. OFFSET 0: each parent's children are looked up by themselves, whatever the
+# statistics say of how many there are.
 _SETTLE = """
 WITH ready AS (
     SELECT p.id FROM jobs p
     WHERE p.state = 'waiting'
       AND NOT EXISTS (SELECT FROM jobs c WHERE c.parent_id = p.id
-                      AND c.state NOT IN ('succeeded', 'failed', 'cancelled'))
+                      AND c.state IN ('scheduled', 'queued', 'running', 'waiting') OFFSET 0)
     LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
 ),
 tally AS (

@@ -10,12 +10,12 @@ from sqlalchemy import text
 
 from services.core import db
 from services.core.clock import now
-from services.jobs import Job, control, dispatch, enqueue, enqueue_many, queues, stats
+from services.jobs import Job, control, dispatch, enqueue, enqueue_many, queues
 from services.jobs.ledger import Ending, write_progress
 from services.jobs.queries import JobFilter, select_jobs
 from services.models import Job as Row
 from tests.conftest import headers_for, make_merchant
-from tests.jobs.conftest import TestOther, TestWork, finish, owner, put, start
+from tests.jobs.conftest import TestOther, TestWork, add_up, finish, owner, put, start
 
 JOBS = "/api/v1/jobs"
 
@@ -364,7 +364,7 @@ def test_the_summary_counts_and_measures(client, merchant, other_merchant, ledge
         for id_, ms in zip(ended, (10, 20, 30, 1000), strict=True):
             connection.execute("UPDATE job_events SET run_ms = %s WHERE job_id = %s AND run_ms IS NOT NULL", (ms, id_))
     put(merchant, run_at=now() + timedelta(hours=1))
-    stats.roll_up(ledger)
+    add_up(ledger)
     answer = client.get(f"{JOBS}/stats/summary", params={"window": "1h"})
     assert answer.status_code == 200, answer.text
     summary = answer.json()

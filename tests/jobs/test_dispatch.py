@@ -12,7 +12,7 @@ from services.jobs import dispatch, enqueue_many, stats
 from services.jobs.ledger import Connection, Ending
 from services.jobs.queues import pause_queue, resume_queue, set_merchant_cap, set_queue_caps
 from tests.conftest import make_merchant
-from tests.jobs.conftest import TestWork, claim, finish, owner, put, ring_all, row, start, states
+from tests.jobs.conftest import TestWork, add_up, claim, finish, owner, put, ring_all, row, start, states
 
 
 def bulk(merchant_id: UUID, count: int, **options: object) -> list[UUID]:
@@ -293,7 +293,7 @@ def test_statistics_count_every_end_once(ledger: Connection, merchant: UUID) -> 
     for claimed in start(ledger, *ids):
         finish(ledger, Ending(claimed.id, claimed.claims, "failed" if claimed.args["n"] < 3 else "succeeded", "done"))
     for _ in range(3):
-        stats.roll_up(ledger)
+        add_up(ledger)
     with db.transaction(merchant_id=merchant) as session:
         active, kinds = stats.summary(session, merchant_id=merchant, window=timedelta(hours=1))
     assert active == {}
@@ -316,7 +316,7 @@ def test_statistics_wait_for_transactions_that_are_still_open(ledger: Connection
         finish(ledger, Ending(second.id, second.claims, "succeeded", "done"))
         stats.roll_up(ledger)
         slow.execute("COMMIT")
-    stats.roll_up(ledger)
+    add_up(ledger)
     with owner() as connection:
         assert connection.execute("SELECT sum(jobs)::int FROM job_totals").fetchone() == (2,)
 

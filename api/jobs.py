@@ -452,7 +452,9 @@ def _bulk(act: Any, session: SessionDep, body: BulkIn) -> BulkOut:
     if matching == queries.JobFilter():
         raise FilterEmpty
     done = act(session, matching, dry_run=body.dry_run)
-    return BulkOut(**done, left=done["matched"] if body.dry_run else max(0, done["matched"] - control.BULK_LIMIT))
+    # Where nothing could be changed, repeating it would not help.
+    left = max(0, done["matched"] - control.BULK_LIMIT) if done["changed"] else 0
+    return BulkOut(**done, left=done["matched"] if body.dry_run else left)
 
 
 @router.post("/{job_id}/cancel", response_model=JobDetailOut)

@@ -28,10 +28,13 @@ class Flight:
     running: int
 
 
+# What is to be changed is named by an array here and below: a subquery would be planned as a join, and on a table whose
+# statistics are behind compared every job with every other, or picked anew for each.
 _PROMOTE = """
 UPDATE jobs SET state = 'queued', reason = 'due', queued_at = clock_timestamp()
-WHERE id IN (SELECT id FROM jobs WHERE state = 'scheduled' AND run_at <= clock_timestamp()
-             ORDER BY run_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED)
+WHERE id = ANY (ARRAY(
+    SELECT id FROM jobs WHERE state = 'scheduled' AND run_at <= clock_timestamp()
+    ORDER BY run_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED))
 """
 
 _QUEUES_WITH_WORK = """
@@ -127,18 +130,20 @@ SELECT picked.id, picked.kind FROM picked JOIN rung ON rung.id = picked.id ORDER
 # further ring waits twice as long, so that a worker-less queue is not flooded with bells.
 _RING_AGAIN = """
 UPDATE jobs SET rung_at = clock_timestamp(), rings = least(rings + 1, 1000)
-WHERE id IN (SELECT id FROM jobs
-             WHERE queue = %(queue)s AND rung_at IS NOT NULL AND state = 'queued'
-               AND rung_at < clock_timestamp() - make_interval(secs => %(seconds)s * power(2, least(rings, 6)))
-             ORDER BY rung_at LIMIT %(lost)s FOR NO KEY UPDATE SKIP LOCKED)
+WHERE id = ANY (ARRAY(
+    SELECT id FROM jobs
+    WHERE queue = %(queue)s AND rung_at IS NOT NULL AND state = 'queued'
+      AND rung_at < clock_timestamp() - make_interval(secs => %(seconds)s * power(2, least(rings, 6)))
+    ORDER BY rung_at LIMIT %(lost)s FOR NO KEY UPDATE SKIP LOCKED))
 RETURNING id, kind
 """
 
 _UNRING_PAUSED = """
 UPDATE jobs SET rung_at = NULL
-WHERE id IN (SELECT jobs.id FROM jobs JOIN queues ON queues.name = jobs.queue
-             WHERE queues.paused_at IS NOT NULL AND rung_at IS NOT NULL AND state = 'queued'
-             FOR NO KEY UPDATE OF jobs SKIP LOCKED)
+WHERE id = ANY (ARRAY(
+    SELECT jobs.id FROM jobs JOIN queues ON queues.name = jobs.queue
+    WHERE queues.paused_at IS NOT NULL AND rung_at IS NOT NULL AND state = 'queued'
+    FOR NO KEY UPDATE OF jobs SKIP LOCKED))
 """
 
 # The lease, not the worker's row or the job's age, says that an attempt is over: a job without a timeout is never
@@ -160,8 +165,9 @@ UPDATE jobs SET
     error_message = CASE WHEN cancel_requested_at IS NULL
         THEN 'The worker running this job stopped answering (attempt ' || attempt || ' of ' || max_attempts || ').' END,
     error_fingerprint = CASE WHEN cancel_requested_at IS NULL AND attempt >= max_attempts THEN 'poisoned' END
-WHERE id IN (SELECT id FROM jobs WHERE rung_at IS NOT NULL AND state = 'running' AND lease_until < clock_timestamp()
-             LIMIT %s FOR NO KEY UPDATE SKIP LOCKED)
+WHERE id = ANY (ARRAY(
+    SELECT id FROM jobs WHERE rung_at IS NOT NULL AND state = 'running' AND lease_until < clock_timestamp()
+    LIMIT %s FOR NO KEY UPDATE SKIP LOCKED))
 """
 
 # A cancelled parent may have gone on and asked for children after the request: they are cancelled like the others.
@@ -172,20 +178,22 @@ UPDATE jobs SET
     reason = CASE WHEN state = 'running' THEN reason ELSE 'cancel_requested' END,
     ended_at = CASE WHEN state <> 'running' THEN clock_timestamp() END,
     rung_at = CASE WHEN state = 'running' THEN rung_at END
-WHERE id IN (SELECT c.id FROM jobs p JOIN jobs c ON c.parent_id = p.id
-             WHERE p.state = 'waiting' AND p.cancel_requested_at IS NOT NULL
-               AND c.state IN ('scheduled', 'queued', 'running') AND c.cancel_requested_at IS NULL
-             LIMIT %s FOR NO KEY UPDATE OF c SKIP LOCKED)
+WHERE id = ANY (ARRAY(
+    SELECT c.id FROM jobs p JOIN jobs c ON c.parent_id = p.id
+    WHERE p.state = 'waiting' AND p.cancel_requested_at IS NOT NULL
+      AND c.state IN ('scheduled', 'queued', 'running') AND c.cancel_requested_at IS NULL
+    LIMIT %s FOR NO KEY UPDATE OF c SKIP LOCKED))
 """
 
 # A parent ends once all its children have, with its own error if it had one. Some succeeded: so did the parent,
-# and its result says how many did not.
+# and its result says how many did not. OFFSET 0: each parent's children are looked up by themselves, whatever the
+# statistics say of how many there are.
 _SETTLE = """
 WITH ready AS (
     SELECT p.id FROM jobs p
     WHERE p.state = 'waiting'
       AND NOT EXISTS (SELECT FROM jobs c WHERE c.parent_id = p.id
-                      AND c.state NOT IN ('succeeded', 'failed', 'cancelled'))
+                      AND c.state IN ('scheduled', 'queued', 'running', 'waiting') OFFSET 0)
     LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
 ),
 tally AS (
@@ -219,14 +227,14 @@ FROM verdict WHERE jobs.id = verdict.id
 
 _FORGET = """
 WITH gone AS (
-    DELETE FROM jobs WHERE id IN (
+    DELETE FROM jobs WHERE id = ANY (ARRAY(
         SELECT j.id FROM jobs j
         WHERE j.ended_at < now() - make_interval(days => %(days)s)
           AND NOT EXISTS (SELECT FROM jobs p WHERE p.id = j.parent_id AND p.ended_at IS NULL)
-        ORDER BY j.ended_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+        ORDER BY j.ended_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
     RETURNING id
 ),
-events AS (DELETE FROM job_events USING gone WHERE job_events.job_id = gone.id)
+events AS (DELETE FROM job_events WHERE job_id = ANY (ARRAY(SELECT id FROM gone)))
 SELECT id FROM gone
 """
 

@@ -135,8 +135,8 @@ WHERE j.id = p.id AND j.id = {_FREE} AND j.claims = p.claims AND j.state = 'runn
 
 _UNRING = """
 UPDATE jobs SET rung_at = NULL
-WHERE id IN (SELECT id FROM jobs WHERE id = ANY(%s) AND state = 'queued' AND rung_at IS NOT NULL
-             ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+WHERE id = ANY (ARRAY(SELECT id FROM jobs WHERE id = ANY(%s) AND state = 'queued' AND rung_at IS NOT NULL
+                      ORDER BY id FOR NO KEY UPDATE SKIP LOCKED))
 """
 
 

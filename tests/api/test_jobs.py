@@ -10,12 +10,12 @@ from sqlalchemy import text
 
 from services.core import db
 from services.core.clock import now
-from services.jobs import Job, dispatch, enqueue, enqueue_many, queues, stats
+from services.jobs import Job, control, dispatch, enqueue, enqueue_many, queues
 from services.jobs.ledger import Ending, write_progress
 from services.jobs.queries import JobFilter, select_jobs
 from services.models import Job as Row
 from tests.conftest import headers_for, make_merchant
-from tests.jobs.conftest import TestOther, TestWork, finish, owner, put, start
+from tests.jobs.conftest import TestOther, TestWork, add_up, finish, owner, put, start
 
 JOBS = "/api/v1/jobs"
 
@@ -312,14 +312,23 @@ def test_bulk_without_a_clear_wish_does_nothing(client, merchant, body, code, pa
     assert client.get(f"{JOBS}/{job_id}").json()["status"] == "queued"
 
 
-def test_bulk_retry_brings_back_the_newest_of_ended_twins(client, merchant, ledger):
-    twins = []
-    for _ in range(2):
-        twins.append(put(merchant, unique_key="k"))
-        fail(ledger, twins[-1])
-    answer = client.post(f"{JOBS}/bulk/retry", json={"status": "failed"})
-    assert answer.json() == {"matched": 2, "changed": 1, "left": 0, "dry_run": False}
-    assert [client.get(f"{JOBS}/{id_}").json()["status"] for id_ in twins] == ["failed", "queued"]
+def test_bulk_retry_brings_back_the_newest_of_ended_twins_and_comes_to_an_end(client, merchant, ledger, monkeypatch):
+    monkeypatch.setattr(control, "BULK_LIMIT", 2)
+    jobs = [put(merchant)]
+    fail(ledger, jobs[0])
+    for _ in range(3):
+        jobs.append(put(merchant, unique_key="k"))
+        fail(ledger, jobs[-1])
+    jobs.append(put(merchant))
+    fail(ledger, jobs[-1])
+    counted = client.post(f"{JOBS}/bulk/retry", json={"status": "failed", "dry_run": True}).json()
+    assert (counted["matched"], counted["left"]) == (3, 3)
+    answers = [client.post(f"{JOBS}/bulk/retry", json={"status": "failed"}).json() for _ in range(3)]
+    assert [(answer["matched"], answer["changed"], answer["left"]) for answer in answers] == [
+        (3, 2, 1), (1, 1, 0), (0, 0, 0),
+    ]  # fmt: skip
+    states = [client.get(f"{JOBS}/{id_}").json()["status"] for id_ in jobs]
+    assert states == ["queued", "failed", "failed", "queued", "queued"]
 
 
 def test_bulk_retry_of_a_parent_repeats_its_children_not_itself(client, merchant, ledger):
@@ -355,7 +364,7 @@ def test_the_summary_counts_and_measures(client, merchant, other_merchant, ledge
         for id_, ms in zip(ended, (10, 20, 30, 1000), strict=True):
             connection.execute("UPDATE job_events SET run_ms = %s WHERE job_id = %s AND run_ms IS NOT NULL", (ms, id_))
     put(merchant, run_at=now() + timedelta(hours=1))
-    stats.roll_up(ledger)
+    add_up(ledger)
     answer = client.get(f"{JOBS}/stats/summary", params={"window": "1h"})
     assert answer.status_code == 200, answer.text
     summary = answer.json()

@@ -198,7 +198,11 @@ def _sync(lab: Lab, merchant_id: UUID, connection_id: UUID, kind: str, **asked: 
             if row[0] in ("succeeded", "failed", "cancelled"):
                 break
             time.sleep(0.05)
+        story = connection.execute(
+            "SELECT array_agg(concat_ws(' ', reason, error_code, error_message) ORDER BY id) FROM job_events"
+            " WHERE job_id = %s", (job_id,)
+        ).fetchone()  # fmt: skip
     applied = row[4].get("changeset_state") if isinstance(row[4], dict) else None
     if row[0] != "succeeded" or row[3] != 1 or applied not in ("applied", "awaiting_approval", None):
-        raise SystemExit(f"the sync of {kind} ended as {row}")
+        raise SystemExit(f"the sync of {kind} ended as {row}, by way of {story}")
     return float(str(row[1]))

@@ -19,7 +19,7 @@ from ops.chaos.world import World
 
 PROMISES = len(CHECKS) + 3
 PRODUCTS = 150
-MERCHANTS = 2
+MERCHANTS = 3  # the last two have one key, and so one quota
 QUOTA = (60, 15)  # calls of a list, in so many seconds: enough to go on, too few to go on at once
 # What a supplier does to whoever reads from it; each for a few calls, in any order.
 FAULTS = (
@@ -65,7 +65,7 @@ class Load:
         self.connections: dict[UUID, UUID] = {}  # merchant → connection
         for n in range(MERCHANTS):
             merchant_id = new_merchant(f"Chaos of syncs {n}")
-            self.connections[merchant_id] = _connect(sandbox, merchant_id)
+            self.connections[merchant_id] = _connect(sandbox, merchant_id, key=f"chaos-{min(n, 1)}")
         self.asked = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="syncs", daemon=True)
@@ -129,14 +129,13 @@ GROUP BY c.id HAVING count(DISTINCT p.id) <> count(DISTINCT o.id)
 """
 
 
-def _connect(sandbox: Sandbox, merchant_id: UUID) -> UUID:
+def _connect(sandbox: Sandbox, merchant_id: UUID, *, key: str) -> UUID:
     from services.catalog.guards import Thresholds
     from services.core import db
     from services.imports.origin import source_named
     from services.sourcing.accounts.connections import connect
     from services.sourcing.accounts.trials import new_trial, try_out
 
-    key = f"chaos-{merchant_id}"
     sandbox.http.put(f"/control/bigbuy/keys/{key}", json={}).raise_for_status()
     given = {"language": "en", "country": "ES", "currency": "EUR"}
     tested = try_out(new_trial(merchant_id, "bigbuy", {"api_key": key}, sandbox=True, **given))

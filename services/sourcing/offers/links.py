@@ -201,6 +201,11 @@ EXISTS (SELECT FROM variants v JOIN products p ON p.merchant_id = v.merchant_id 
                  AND p.source NOT IN (SELECT name FROM connections WHERE merchant_id = v.merchant_id)
                  OR v.barcode = offer_variants.barcode AND p.source <> :offer_source))
 """
+# A page is the first that fit, in the order of the key: whatever is guessed of how many are linked, nothing is sorted.
+_IN_ORDER = text("""
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true),
+    set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
+""")
 
 
 def list_offers(
@@ -244,6 +249,8 @@ def list_offers(
         statement = statement.where(is_so if matching.ambiguous else ~is_so)
     if after is not None:
         statement = statement.where(OfferVariant.id > _decoded(after))
+    if matching.ambiguous is None:
+        session.execute(_IN_ORDER)
     rows = session.execute(statement.order_by(OfferVariant.id).limit(limit + 1)).all()
     shown = rows[:limit]
     unclear = [variant.id for variant, _, linked in shown if linked is None]

@@ -118,7 +118,7 @@ WITH dropped AS MATERIALIZED (
                       AND connection_id IS NOT DISTINCT FROM :connection_id AND gone_at IS NULL OFFSET 0) own ON true
     WHERE own.id NOT IN (SELECT id FROM variant_load)
 )
-UPDATE offer_variants v SET gone_at = now() FROM dropped WHERE v.ctid = dropped.row_at
+UPDATE offer_variants SET gone_at = now() WHERE ctid = ANY (ARRAY(SELECT row_at FROM dropped))
 """)
 
 _NOT_FOUND = text(f"""
@@ -134,16 +134,20 @@ SELECT count(*) FROM gone
 
 
 def _levels(load: str, fields: Sequence[str], at: str) -> TextClause:
-    said = ", ".join(f"{name} = g.{name}" for name in fields)
+    """All are known, so all conflict: an UPDATE would be joined in whichever order statistics make look cheap."""
+    said = ", ".join(fields)
     differs = " OR ".join(f"v.{name} IS DISTINCT FROM g.{name}" for name in fields)
     return text(f"""
     WITH known AS MATERIALIZED (
-        SELECT g.*, own.row_at, own.differs FROM {load} g
-        JOIN LATERAL (SELECT v.ctid AS row_at, {differs} AS differs FROM offer_variants v
+        SELECT g.*, own.offer_id, own.order_ref, own.differs FROM {load} g
+        JOIN LATERAL (SELECT v.offer_id, v.order_ref, {differs} AS differs FROM offer_variants v
                       WHERE {_OWN} AND id = g.id LIMIT 1) own ON true
     ),
     written AS (
-        UPDATE offer_variants v SET {said}, {at} = now() FROM known g WHERE v.ctid = g.row_at AND g.differs
+        INSERT INTO offer_variants (merchant_id, connection_id, id, offer_id, order_ref, {said}, {at})
+        SELECT :merchant_id, :connection_id, id, offer_id, order_ref, {said}, now() FROM known WHERE differs
+        ON CONFLICT (merchant_id, connection_id, id) DO UPDATE SET
+            {", ".join(f"{name} = excluded.{name}" for name in (*fields, at))}
     )
     SELECT count(*) AS known, count(*) FILTER (WHERE differs) AS changed FROM known
     """)  # noqa: S608

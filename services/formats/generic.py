@@ -100,6 +100,16 @@ def _number_by_article(table: Table, chosen: _Columns) -> None:
         at["sku"], said["sku"] = index, Meaning("sku", 0)
 
 
+def _count_by_availability(table: Table, chosen: _Columns) -> None:
+    """A column "in stock" says yes or no, or how many: numbers above one are how many."""
+    index = chosen.at.get("availability")
+    if index is None or "stock" in chosen.at:
+        return
+    filled = {cell for row in table.sample if (cell := row[index].strip())}
+    if all(map(cells.is_count, filled)) and not filled <= {"0", "1"}:
+        chosen.at["stock"], chosen.said["stock"] = chosen.at.pop("availability"), chosen.said.pop("availability")
+
+
 def _stand_in(at: dict[str, int], said: dict[str, Meaning]) -> None:
     """Columns that serve for one another when a file has only one of them."""
     if "price" not in at and "compare_at_price" in at:
@@ -115,6 +125,7 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
     names, width = table.headers, len(table.headers)
     chosen = _choose(names, table.default_currency)
     _number_by_article(table, chosen)
+    _count_by_availability(table, chosen)
     options, option_fields = option_columns(names, group=chosen.at.get("group"))
     at = {field: chosen.at.get(field, width) for field in _PICKED}
     columns = {

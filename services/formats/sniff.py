@@ -153,8 +153,8 @@ def _legacy(sample: bytes) -> str:
     wide = sum(sign > "\x7f" for sign in japanese)
     if wide and kana * 4 >= wide and japanese.count("\ufffd") * 50 <= wide:
         return "cp932"
-    if wide := _in_pairs(sample):
-        return wide
+    if paired := _in_pairs(sample):
+        return paired
     high = len(_HIGH.findall(sample))
     # Cyrillic words are bytes beyond ASCII throughout; in Latin words such bytes stand alone.
     together = len(re.findall(rb"(?<=[\x80-\xff])[\x80-\xff]", sample)) * 2 > high

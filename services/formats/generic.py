@@ -140,6 +140,8 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
     if "children" in chosen.at:
         columns[names[chosen.at["children"]]] = "product_key"
         build, apart = _with_parents(table, chosen.at["children"], at["sku"], build), None
+    elif _has_parents(table, at):
+        build, apart = _without_parents(table, at, build), None
     return columns, build, apart
 
 
@@ -346,6 +348,32 @@ def _title_from(description: str) -> str:
     if len(first) <= _TITLE_LENGTH:
         return first
     return first[:_TITLE_LENGTH].rpartition(" ")[0] or first[:_TITLE_LENGTH]
+
+
+def _has_parents(table: Table, at: dict[str, int]) -> bool:
+    """Whether rows name as their group the number of another row, which is in none: their parent."""
+    group, sku, width = at["group"], at["sku"], len(table.headers)
+    if max(group, sku) >= width or at["handle"] < width:
+        return False
+    alone = {row[sku].strip() for row in table.sample if not row[group].strip()} - {""}
+    return any(row[group].strip() in alone for row in table.sample)
+
+
+def _without_parents(table: Table, at: dict[str, int], build: Mapper) -> Mapper:
+    """A parent without options is a product, no variant: it is known by its number, by which its variants name it."""
+    group = at["group"]
+    named = ((parent, "") for row in table.reread() if (parent := cells.code(row[group].strip())))
+    look_up = links.build(named)
+
+    def draft(row: list[str], line: int, errors: list[RowError]) -> Draft | None:
+        found = build(row, line, errors)
+        if found is None or row[group].strip() or found.option_values or not found.sku or look_up(found.sku) is None:
+            return found
+        return found._replace(
+            product_key=found.sku, variant_key=None, sku=None, price=None, stock=None, barcode=None, currency=None
+        )
+
+    return draft
 
 
 def _with_parents(table: Table, children: int, sku: int, build: Mapper) -> Mapper:

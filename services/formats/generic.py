@@ -100,6 +100,16 @@ def _number_by_article(table: Table, chosen: _Columns) -> None:
         at["sku"], said["sku"] = index, Meaning("sku", 0)
 
 
+def _count_by_availability(table: Table, chosen: _Columns) -> None:
+    """A column "in stock" says yes or no, or how many: numbers above one are how many."""
+    index = chosen.at.get("availability")
+    if index is None or "stock" in chosen.at:
+        return
+    filled = {cell for row in table.sample if (cell := row[index].strip())}
+    if all(map(cells.is_count, filled)) and not filled <= {"0", "1"}:
+        chosen.at["stock"], chosen.said["stock"] = chosen.at.pop("availability"), chosen.said.pop("availability")
+
+
 def _stand_in(at: dict[str, int], said: dict[str, Meaning]) -> None:
     """Columns that serve for one another when a file has only one of them."""
     if "price" not in at and "compare_at_price" in at:
@@ -115,6 +125,7 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
     names, width = table.headers, len(table.headers)
     chosen = _choose(names, table.default_currency)
     _number_by_article(table, chosen)
+    _count_by_availability(table, chosen)
     options, option_fields = option_columns(names, group=chosen.at.get("group"))
     at = {field: chosen.at.get(field, width) for field in _PICKED}
     columns = {
@@ -129,6 +140,8 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
     if "children" in chosen.at:
         columns[names[chosen.at["children"]]] = "product_key"
         build, apart = _with_parents(table, chosen.at["children"], at["sku"], build), None
+    elif _has_parents(table, at):
+        build, apart = _without_parents(table, at, build), None
     return columns, build, apart
 
 
@@ -335,6 +348,32 @@ def _title_from(description: str) -> str:
     if len(first) <= _TITLE_LENGTH:
         return first
     return first[:_TITLE_LENGTH].rpartition(" ")[0] or first[:_TITLE_LENGTH]
+
+
+def _has_parents(table: Table, at: dict[str, int]) -> bool:
+    """Whether rows name as their group the number of another row, which is in none: their parent."""
+    group, sku, width = at["group"], at["sku"], len(table.headers)
+    if max(group, sku) >= width or at["handle"] < width:
+        return False
+    alone = {row[sku].strip() for row in table.sample if not row[group].strip()} - {""}
+    return any(row[group].strip() in alone for row in table.sample)
+
+
+def _without_parents(table: Table, at: dict[str, int], build: Mapper) -> Mapper:
+    """A parent without options is a product, no variant: it is known by its number, by which its variants name it."""
+    group = at["group"]
+    named = ((parent, "") for row in table.reread() if (parent := cells.code(row[group].strip())))
+    look_up = links.build(named)
+
+    def draft(row: list[str], line: int, errors: list[RowError]) -> Draft | None:
+        found = build(row, line, errors)
+        if found is None or row[group].strip() or found.option_values or not found.sku or look_up(found.sku) is None:
+            return found
+        return found._replace(
+            product_key=found.sku, variant_key=None, sku=None, price=None, stock=None, barcode=None, currency=None
+        )
+
+    return draft
 
 
 def _with_parents(table: Table, children: int, sku: int, build: Mapper) -> Mapper:

@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from services.formats import bigbuy, exported, flat, headers, packed, shopify_json, sniff, trees
@@ -92,8 +93,14 @@ def _likeness(sample: list[dict[str, Any]]) -> tuple[int, int]:
     names: dict[str, None] = {}
     for record in sample:
         names.update(dict.fromkeys(record))
-    fields = {said.field for said in headers.meanings(list(names)[:500]) if said}
-    return (len(fields) if fields & IDENTIFYING else 0), len(sample)
+    return _fields(tuple(names)[:500]), len(sample)
+
+
+@lru_cache(200)
+def _fields(names: tuple[str, ...]) -> int:
+    """How many fields these names tell of, if one of them says which product is meant."""
+    fields = {said.field for said in headers.meanings(list(names)) if said}
+    return len(fields) if fields & IDENTIFYING else 0
 
 
 class _Text:

@@ -302,7 +302,7 @@ def _maker(field: str, rule: Rule, look_up: Callable[[str, bool], int], opened: 
         return lambda row, line, errors: constant
     may_miss = rule.default is not None
     make = _reckoner(rule, look_up, opened) if rule.expression else _reader(field, rule, look_up)
-    unit, default = rule.unit, rule.default or ""
+    unit, default = rule.unit or _unit_in_header(field, rule, look_up, opened), rule.default or ""
     if unit is None and rule.default is None:
         return make
     assert may_miss or unit is not None  # noqa: S101  what is left
@@ -314,6 +314,16 @@ def _maker(field: str, rule: Rule, look_up: Callable[[str, bool], int], opened: 
         return text or default
 
     return complete
+
+
+def _unit_in_header(field: str, rule: Rule, look_up: Callable[[str, bool], int], opened: table.Table) -> str | None:
+    """The currency or unit that the header of a rule's own column names."""
+    own = next(iter(rule.columns or (rule.expression.columns if rule.expression else ())), None)
+    index = len(opened.headers) if own is None else look_up(own, True)
+    said = headers.meaning(opened.headers[index]) if index < len(opened.headers) else None
+    if said is None:
+        return None
+    return said.currency if field in _MONEY else said.unit if field == "weight_grams" else None
 
 
 def _reader(field: str, rule: Rule, look_up: Callable[[str, bool], int]) -> Maker:

@@ -16,6 +16,7 @@ from services.formats.table import IDENTIFYING, MOST_COLUMNS
 
 _CHUNK = 64 * 1024
 _HEAD = 1024 * 1024  # bytes in which the records of a feed that nobody has described must show
+_SPREADSHEET = "urn:schemas-microsoft-com:office:spreadsheet"
 GOOGLE = "http://base.google.com/ns/1.0"
 _DECLARED = re.compile(r"""<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
 
@@ -89,6 +90,8 @@ def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: Mapp
     encoding = _encoding(head)
     _refuse_entities(head, encoding)
     shape = _shape(head[_blank(head) :])
+    if _SPREADSHEET in shape.namespaces:
+        raise FeedRefused("no_product_columns", "This is a spreadsheet that was saved as XML (2003): save it as xlsx.")
     found = next((one for one in dialects() if one.recognises(shape)), None)
     names = found.records(shape) if found else ()
     if mapping and mapping.record:

@@ -44,7 +44,10 @@ def kind(head: bytes) -> str:
     text = head.decode(sniff.wide_encoding(head) or "utf-8", "replace")
     what = sniff.markup(text)
     if what == "an HTML page" or (what and _XHTML(text)):
-        raise FeedRefused("web_page", "This is a web page, not a feed. Perhaps its address asks for a login.")
+        reason = "This is a web page, not a feed. Perhaps its address asks for a login."
+        if "<table" in text.casefold():
+            reason += " If it is a table that was saved as a page, save it as a workbook or CSV."
+        raise FeedRefused("web_page", reason)
     return {"XML": "xml", "XML or HTML": "xml", "JSON": "json"}.get(what or "", "text")
 
 

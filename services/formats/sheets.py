@@ -169,15 +169,33 @@ def _begin(sheet: Any, mapping: Mapping | None) -> _Found | None:
 
 
 def _rows(found: _Found) -> Iterator[tuple[int, list[str]]]:
-    """The rows behind the header, numbered as the spreadsheet shows them; blank ones left out."""
-    number = (found.sheet.start or (0, 0))[0] + found.first
+    """The rows behind the header, numbered as the spreadsheet shows them; blank ones left out.
+
+    What stands in cells that were merged downwards stands in each of their rows.
+    """
     header = list(found.spelled.values())
-    for row in islice(found.sheet.iter_rows(), found.first, None):
-        number += 1
+    merged = _merged(found)
+    held: dict[int, tuple[str, int]] = {}  # column → what its merged cells hold, and their last row
+    for index, row in enumerate(islice(found.sheet.iter_rows(), found.first, None), found.first):
         cells = [cell if cell.__class__ is str else text(cell) for cell in row]
+        for column, last in merged.get(index, ()):
+            held[column] = cells[column], last
         if any(cells) and [cell.strip() for cell in cells] != header:  # some repeat it on every page
+            for column, (cell, last) in held.items():
+                if index <= last:
+                    cells[column] = cells[column] or cell
             cells.append("")
-            yield number, cells
+            yield index + 1, cells
+
+
+def _merged(found: _Found) -> dict[int, list[tuple[int, int]]]:
+    """First row → column and last row, of cells below the header that were merged over several rows."""
+    left = (found.sheet.start or (0, 0))[1]
+    merged: dict[int, list[tuple[int, int]]] = {}
+    for (top, column), (bottom, _) in found.sheet.merged_cell_ranges or ():
+        if bottom > top >= found.first and 0 <= column - left < len(found.spelled):
+            merged.setdefault(top, []).append((column - left, bottom))
+    return merged
 
 
 def text(cell: Any) -> str:

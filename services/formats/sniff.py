@@ -41,11 +41,14 @@ _MARKS = (  # utf-32 before utf-16: its mark begins like the other's
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f]")
 _HIGH = re.compile(rb"[\x80-\xff]")
+_HIGH_RUNS = re.compile(rb"[\x80-\xff]+").findall
+_ENOUGH_PAIRS = 6
 
 # The letters each language adds to A-Z. The right code page turns the bytes of a text into letters of one language.
 _CODE_PAGES = {
     "cp1252": ("äöüßÄÖÜ", "éèêàçùâîôûëïœæÉÈÊÀÇÔÂÎ", "áéíóúñü¿¡ÁÉÍÓÚÑ", "àèéìòùÀÈÉ", "åäöÅÄÖ", "æøåÆØÅ",
                "ãõçáéíóúâêôàÇÃ"),
+    "cp1254": ("çğıöşüÇĞİÖŞÜ",),
     "cp1250": ("ąćęłńóśźżĄĆĘŁŃÓŚŹŻ", "áčďéěíňóřšťúůýžÁČĎÉĚÍŇÓŘŠŤÚŮÝŽ", "áäčďéíĺľňóôŕšťúýžČĎĽŠŤŽ", "áéíóöőúüűÁÉÍÓÖŐÚÜŰ",
                "ăâîşţĂÂÎŞŢ", "čćđšžČĆĐŠŽ"),
     "iso-8859-2": ("ąćęłńóśźżĄĆĘŁŃÓŚŹŻ", "áčďéěíňóřšťúůýžÁČĎÉĚÍŇÓŘŠŤÚŮÝŽ", "áäčďéíĺľňóôŕšťúýžČĎĽŠŤŽ"),
@@ -150,6 +153,8 @@ def _legacy(sample: bytes) -> str:
     wide = sum(sign > "\x7f" for sign in japanese)
     if wide and kana * 4 >= wide and japanese.count("\ufffd") * 50 <= wide:
         return "cp932"
+    if paired := _in_pairs(sample):
+        return paired
     high = len(_HIGH.findall(sample))
     # Cyrillic words are bytes beyond ASCII throughout; in Latin words such bytes stand alone.
     together = len(re.findall(rb"(?<=[\x80-\xff])[\x80-\xff]", sample)) * 2 > high
@@ -163,6 +168,29 @@ def _legacy(sample: bytes) -> str:
     if guess is None or sample.decode(guess.encoding, "replace").count("\ufffd") * 10 > high:
         raise FeedRefused("undecodable", "The character encoding cannot be recognised. Save the file as UTF-8.")
     return guess.encoding
+
+
+def _in_pairs(sample: bytes) -> str | None:
+    """The encoding of Chinese, Korean or Japanese (EUC) text, in which bytes beyond ASCII come in pairs only.
+
+    Most of what is written are the commoner signs, which stand together: so the first bytes of the pairs tell. The
+    second ones are anything, while small Russian letters of koi8-r stand together.
+    """
+    runs = _HIGH_RUNS(sample)
+    leads, trails = (b"".join(run[start::2] for run in runs) for start in (0, 1))
+    if len(leads) < _ENOUGH_PAIRS or sum(len(run) % 2 for run in runs) * 10 > len(runs):  # what is cut may be odd
+        return None
+
+    def share(of: bytes, first: int, last: int) -> float:
+        return sum(first <= one <= last for one in of) / len(leads)
+
+    if share(trails, 0xC0, 0xDF) > 0.9:
+        return None
+    if share(leads, 0xA4, 0xA5) > 0.25:
+        return "euc_jp"
+    if share(leads, 0xB0, 0xC8) > 0.95:
+        return "cp949"
+    return "gb18030" if share(leads, 0xB0, 0xD7) > 0.6 else None
 
 
 def _score(sample: bytes, name: str) -> float:

@@ -34,7 +34,7 @@ def in_english(names: Sequence[str], sample: Sequence[Sequence[str]]) -> list[st
 
     ``sample`` has the first records. Headers whose place says nothing (brands, metadata) stay as they are.
     """
-    if len(names) < _SHORTEST or "Regular price" in names:
+    if len(names) < _SHORTEST or "Visibility in catalog" in names:
         return [*names]
     kind, visibility, tax = (_column_of(words, names, sample) for words in (_TYPES, _VISIBLE, _TAXED))
     weight = next(

@@ -67,6 +67,12 @@ def test_mixed_line_ends_and_no_end_at_the_end() -> None:
         ("cp1251", "cp1251", "Стол кухонный деревянный"),
         ("koi8-r", "koi8-r", "Стол кухонный деревянный"),
         ("shift-jis", "cp932", "木製のテーブル、キッチン用"),
+        ("euc_jp", "euc_jp", "木製のテーブル、キッチン用"),
+        ("gb18030", "gb18030", "厨房木桌,白色大号"),
+        ("cp949", "cp949", "주방용 나무 테이블 흰색"),
+        ("cp1254", "cp1254", "Yıldız ahşap çalışma masası, büyük"),
+        ("koi8-r", "koi8-r", "Стол дубовый"),
+        ("cp1251", "cp1251", "Стул мягкий"),
     ],
 )
 def test_encodings(encoding: str, recognised: str, title: str) -> None:

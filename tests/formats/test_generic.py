@@ -208,6 +208,19 @@ def test_numbered_options_and_option_pairs() -> None:
     assert (listed.variant_key, listed.option_names) == ("M / Red", "Size\nColor")
 
 
+def test_parents_that_are_named_by_their_variants() -> None:
+    text = (
+        "ID,Parent SKU,SKU,Name,Colour,Price\n"
+        "11,P1,P1-R,Shirt red,Red,9.90\n"
+        "10,,P1,Shirt,,\n"
+        "12,P1,P1-B,Shirt blue,Blue,9.90\n"
+        "13,,P2,Hat,,5.00\n"
+    )
+    assert [(one.product_key, one.variant_key, one.title) for one in drafts(text)] == [
+        ("P1", "Red", "Shirt red"), ("P1", None, "Shirt"), ("P1", "Blue", "Shirt blue"), ("13", "P2", "Hat"),
+    ]  # fmt: skip
+
+
 def test_parents_that_list_their_variants() -> None:
     text = (
         "sku,product_type,name,price,qty,base_image,configurable_variations\n"

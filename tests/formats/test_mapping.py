@@ -285,3 +285,18 @@ def test_a_proposal_reads_the_file_it_was_made_for() -> None:
     made = proposal.of_rows(caught.value.seen)
     drafts, _ = split(feed.read(io.BytesIO(BARE.encode()), mapping=mapping.parse(made.mapping)))
     assert [(one.barcode, one.price) for one in drafts] == [("4015867568453", "12.50"), ("4006381333931", "1299.00")]
+
+
+def test_what_a_header_says_besides_its_name_holds_for_its_rule() -> None:
+    text = "SKU,Title,Retail Price EUR,Gewicht (g)\nA1,Lamp,5.00,50\nA2,Vase,6 USD,60\n"
+    rules = {
+        "price": {"column": "Retail Price EUR"},
+        "weight_grams": {"column": "Gewicht (g)", "expression": "value * 2"},
+    }
+    drafts, errors = mapped(text, rules)
+    assert errors == []
+    assert [(one.price, one.currency, one.weight_grams) for one in drafts] == [
+        ("5.00", "EUR", "100"),
+        ("6", "USD", "120"),
+    ]
+    assert one(text, {"price": {"column": "Retail Price EUR", "unit": "CHF"}})["currency"] == "CHF"

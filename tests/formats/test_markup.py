@@ -334,6 +334,12 @@ def test_a_column_that_only_late_records_have() -> None:
         ("<a>" * 400 + "</a>" * 400, "xml_broken", "depth"),
         ('<?xml version="1.0" encoding="no-such"?><a/>', "undecodable", ""),
         ("<!doctype html><html><body>Log in</body></html>", "web_page", "login"),
+        ("<html><table><tr><td>sku</td></tr></table></html>", "web_page", "saved as a page"),
+        (
+            '<?xml version="1.0"?><Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet"><Row/></Workbook>',
+            "no_product_columns",
+            "save it as xlsx",
+        ),
         ("<div itemscope><p>A lamp</div>", "web_page", "login"),
         ('<?xml version="1.0"?><!DOCTYPE html><html xmlns="x"><body/></html>', "web_page", "login"),
     ],

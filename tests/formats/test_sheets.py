@@ -1,8 +1,10 @@
 """Spreadsheets: which sheet, where its table begins, what its cells say, and which rows are no products."""
 
 import datetime
+import io
 import struct
 
+import openpyxl
 import pytest
 from feeds import any_drafts, any_feed, drafts, ods_of, ods_row, refusal, rows_of, said, split, xlsx, xlsx_of
 
@@ -63,6 +65,27 @@ def test_title_lines_above_the_header_and_columns_before_it() -> None:
             (None, "Artikelnummer", "Bezeichnung", "Preis"), (None, "1", "Lampe", 5)]  # fmt: skip
     (draft,) = any_drafts(xlsx(*rows))
     assert (draft.line, draft.sku, draft.title, draft.price) == (5, "1", "Lampe", "5")
+
+
+def test_cells_merged_downwards_hold_for_each_of_their_rows() -> None:
+    book = openpyxl.Workbook()
+    sheet = book["Sheet"]
+    rows = [
+        ("Rubrik", "SKU", "Name", "Price"),
+        ("Tea", "1", "Cup", 5),
+        (None, "2", "Pot", 6),
+        (),
+        (None, "3", "Tin", 7),
+    ]
+    for number, row in enumerate(rows, 5):  # a sheet may begin anywhere
+        for column, value in enumerate(row, 3):
+            sheet.cell(number, column, value)
+    sheet.merge_cells("C6:C8")
+    held = io.BytesIO()
+    book.save(held)
+    assert [(one.line, one.sku, one.category) for one in any_drafts(held.getvalue())] == [
+        (6, "1", "Tea"), (7, "2", "Tea"), (9, "3", None),
+    ]  # fmt: skip
 
 
 def test_a_title_right_above_the_header_is_no_part_of_it() -> None:

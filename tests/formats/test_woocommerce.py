@@ -1,7 +1,12 @@
 """WooCommerce's CSV: parents, variations, sale prices, escapes, units."""
 
+import io
+
 import pytest
 from feeds import drafts, read, reading, split
+
+from services.formats import mapping
+from services.formats import read as feed
 
 HEADER = (
     'ID,Type,SKU,"GTIN, UPC, EAN, or ISBN",Name,Published,Short description,Description,Date sale price starts,'
@@ -147,3 +152,15 @@ def test_translated_headers_are_known_by_where_they_stand(gtin: bool, low: bool)
 def test_an_export_of_chosen_columns_is_not_read_by_their_places() -> None:
     text = german(gtin=True, low=True).replace("Gewicht (g)", "Gewicht", 1)
     assert reading(text).format == "generic_csv"
+
+
+def test_a_mapping_of_a_translated_export_takes_the_place_of_its_columns() -> None:
+    rules = {
+        "price": {"column": "Regulärer Preis", "expression": "value * 2"},
+        "weight_grams": {"column": "Gewicht (g)"},
+    }
+    data = io.BytesIO(german(gtin=True, low=True).encode())
+    found = feed.read(data, mapping=mapping.parse({"fields": rules}))
+    (_, child), errors = split(found)
+    assert (errors, child.price, child.weight_grams, child.variant_key) == ([], "39.8", "250", "S")
+    assert found.columns["Kategorien"] == "category"

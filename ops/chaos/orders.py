@@ -66,7 +66,7 @@ NAMED: Mapping[str, tuple[str, ...]] = {
     "timeouts": ("latency",),
 }
 MANY = 1_000_000
-STUCK_SECONDS = 200  # longer than the lease of whoever was sending
+STUCK_SECONDS = 1000  # longer than the lease of whoever was sending, and than a supplier is ever left alone
 BIGBUY, ALIEXPRESS = 8, 8  # shops
 
 

@@ -67,7 +67,8 @@ NAMED: Mapping[str, tuple[str, ...]] = {
 }
 MANY = 1_000_000
 STUCK_SECONDS = 1000  # longer than the lease of whoever was sending, and than a supplier is ever left alone
-BIGBUY, ALIEXPRESS = 8, 8  # shops
+# Shops, each with an account of its own. AliExpress is asked twice a second for each, which a long run would wait for.
+BIGBUY, ALIEXPRESS = 16, 32
 
 
 def prepare(world: World) -> None:

@@ -112,10 +112,11 @@ def run(world: World, suppliers: httpx.Client, options: argparse.Namespace, seed
     struck: Counter[str] = Counter()
     asking = threading.Thread(target=_ask_for_all, args=(shops, dice.randrange(1 << 30)), daemon=True)
     asking.start()
+    owed = dice.sample(FAULTS, len(FAULTS))  # each at least once, then by weight
     began = time.monotonic()
     while asking.is_alive() or (_left(world) and time.monotonic() - began < options.minutes * 60):
         time.sleep(dice.uniform(0.2, 1.8) * options.every)
-        fault_ = dice.choices(FAULTS, [one.weight for one in FAULTS])[0]
+        fault_ = owed.pop() if owed else dice.choices(FAULTS, [one.weight for one in FAULTS])[0]
         fault_.do(world, dice)
         struck[fault_.name] += 1
         print(f"  {sum(struck.values()):4d} {fault_.name}", flush=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import psycopg
 import redis
+from kombu.exceptions import OperationalError
 
 from ops.chaos.world import LEASE_SECONDS, World
 
@@ -89,6 +90,21 @@ def half_open(world: World, _dice: random.Random) -> None:
     world.proxy.freeze()
 
 
+def deliver_again(world: World, _dice: random.Random) -> None:
+    """Every bell of a hundred jobs that are rung or at work comes a second time."""
+    from workers.app import app
+
+    rung = (
+        "SELECT id::text, kind, queue FROM jobs WHERE state = 'running' OR (state = 'queued' AND rung_at IS NOT NULL)"
+    )
+    with contextlib.suppress(psycopg.Error, OSError, OperationalError):
+        with psycopg.connect(world.postgres.url, autocommit=True) as connection:
+            jobs = connection.execute(f"{rung} LIMIT 100").fetchall()
+        with app.connection_for_write() as broker:
+            for id_, kind, queue in jobs:
+                app.send_task(kind, args=(id_,), queue=queue, connection=broker, ignore_result=True, retry=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A thing to do, and its weight among the others."""
@@ -115,6 +131,7 @@ FAULTS = (
     Fault(restart_postgres, 2),
     Fault(cut_database_connections, 3),
     Fault(half_open, 2),
+    Fault(deliver_again, 4),
 )
 
 

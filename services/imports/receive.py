@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from sqlalchemy import select
@@ -212,7 +212,6 @@ def start_import(
         merchant_id=merchant_id,
         run_at=now() + timedelta(days=get_settings().feed_days),
     )
-    shown, secret = split_secret(url)
     import_ = Import(
         id=id_,
         merchant_id=merchant_id,
@@ -220,18 +219,23 @@ def start_import(
         source=source,
         currency=currency,
         mapping=origin.mapping,
-        url=shown,
-        url_secret=secret,
-        filename=stored.filename if stored else None,
-        storage_key=stored.key if stored else None,
-        sha256=stored.sha256 if stored else None,
-        bytes=stored.bytes if stored else None,
+        **where_it_is(stored, url),
         etag=stored.etag if stored else None,
         last_modified=stored.last_modified if stored else None,
     )
     session.add(import_)
     session.flush()
     return import_
+
+
+def where_it_is(stored: Stored | None, url: str | None) -> dict[str, Any]:
+    """What the row of any import says of its file, and of the address that it comes from."""
+    shown, secret = split_secret(url)
+    address = {"url": shown, "url_secret": secret}
+    if stored is None:
+        return address
+    file = {"filename": stored.filename, "storage_key": stored.key, "sha256": stored.sha256, "bytes": stored.bytes}
+    return {**address, **file}
 
 
 def status_url(import_id: UUID | None) -> str:

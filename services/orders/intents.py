@@ -229,20 +229,30 @@ _GIVE_BACK = _move(
     "'intent_put_back'",
     sets="""state = CASE WHEN doubt_since IS NULL THEN 'planned' ELSE 'unknown' END, sender = NULL,
         unknown_since = CASE WHEN doubt_since IS NULL THEN NULL ELSE clock_timestamp() END,
-        code = CASE WHEN doubt_since IS NULL THEN CAST(:blocked AS text) END, reason = :reason""",
+        code = CASE WHEN doubt_since IS NULL THEN CAST(:blocked AS text) END, reason = :reason,
+        attempts = attempts - CASE WHEN :tried THEN 0 ELSE 1 END""",
     where="state = 'sending' AND sender = :sender",
 )
 
 
 def give_back(
-    session: Session, intent_id: UUID, *, sender: str, code: str, reason: str, blocked: str | None = None
+    session: Session,
+    intent_id: UUID,
+    *,
+    sender: str,
+    code: str,
+    reason: str,
+    blocked: str | None = None,
+    tried: bool = True,
 ) -> bool:
     """sending → planned (or unknown, if it was in doubt before): this call certainly changed nothing.
 
-    `blocked` says for what it waits when a person must act before it can be sent.
+    `blocked` says for what it waits when a person must act before it can be sent. What was only a quota's no was not
+    `tried`: it is no attempt, and does not make the next wait longer.
     """
     data = {"code": code, "reason": reason}
-    return bool(_made(session, _GIVE_BACK, intent_id, data=data, sender=sender, blocked=blocked, reason=reason))
+    more = {"sender": sender, "blocked": blocked, "reason": reason, "tried": tried}
+    return bool(_made(session, _GIVE_BACK, intent_id, data=data, **more))
 
 
 _BLOCK = text("""

@@ -92,6 +92,8 @@ def test_parcels_of_many_orders_are_asked_for_in_one_call(world):
 
     assert calls() == (3, 1), "read once by themselves"
     assert calls() == (0, 1)
+    with world.fault("soft", route="tracking/orders", variant="inverted", count=1):
+        assert calls()[0] == 3, "where all cannot be asked after together, each is by itself"
     world.ask("POST", "clock/advance", {"seconds": 3 * DAY})
     assert calls() == (3, 1), "their parcels are news"
     assert {shop.state(order_id) for order_id in orders} <= {"shipped", "delivered"}

@@ -64,6 +64,22 @@ def test_whatever_befalls_the_call_the_order_is_there_once(shop):
     assert len(shop.bought()) == len(references)
 
 
+def test_waiting_for_a_quota_is_no_attempt(shop):
+    """However often it has waited for that, one mishap later it is tried again within seconds."""
+    order_id = shop.order(1)
+    job_id = shop.ask(order_id)
+    creates = SUBJECTS[shop.supplier].creates
+    with shop.world.fault("quota", route=creates, count=6):
+        for _ in range(6):
+            assert inline.work(job_id)["reason"] == "supplier_quota"
+            shop.later()
+    (intent,) = shop.standings(order_id)
+    assert (intent.state, intent.attempts) == ("planned", 0)
+    assert shop.work(job_id)["state"] == "succeeded"
+    (intent,) = shop.standings(order_id)
+    assert (intent.state, intent.attempts) == ("placed", 1)
+
+
 def test_asked_twice_and_at_once_it_is_one_supplier_order(shop):
     order_id = shop.order(1)
     first, second = shop.ask(order_id), shop.ask(order_id)

@@ -190,7 +190,11 @@ def test_a_probe_that_dies_is_followed_by_itself_or_when_its_time_is_over_by_ano
     breaker.Supplier(Run(inline.claim(job)), connection)._admit()  # and then its process is killed
     assert state_of(merchant, connection).state == "probing"
     assert left(merchant, connection) > 500
-    assert attempt(merchant, connection, up)["reason"] == "supplier_down"
+    other = ask(merchant, connection)
+    assert attempt(merchant, connection, up, job=other)["reason"] == "supplier_down"
+    soon = (run_at(other) - now()).total_seconds()
+    assert soon <= 1.1 * breaker.PROBED_SECONDS, "the probe may close it before this one is put down to be woken"
+    assert breaker.pause(state_of(merchant, connection)) <= 1.1 * breaker.PROBED_SECONDS
     inline.lose(job)
     assert attempt(merchant, connection, down, job=job)["reason"] == "supplier_down"  # it went, and failed
     assert 50 < left(merchant, connection) <= 60

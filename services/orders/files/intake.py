@@ -13,8 +13,8 @@ from services.core.ids import new_id
 from services.core.paging import Page, Slice, paginate
 from services.formats import tabular
 from services.formats.base import FeedRefused
-from services.imports.origin import address_of, split_secret
-from services.imports.receive import FeedNotUsable, Stored, keep
+from services.imports.origin import address_of
+from services.imports.receive import FeedNotUsable, Stored, keep, where_it_is
 from services.jobs import Run, enqueue
 from services.jobs.queries import failure_of, jobs_of
 from services.models import Job, OrderImport
@@ -109,7 +109,6 @@ def start_order_import(
             select(OrderImport.id).where(OrderImport.merchant_id == merchant_id, OrderImport.job_id == job_id)
         )
         raise OrderImportActive(order_import_id=active, job_id=job_id, status_url=status_url(active))
-    shown, secret = split_secret(url)
     made = OrderImport(
         id=id_,
         merchant_id=merchant_id,
@@ -118,12 +117,7 @@ def start_order_import(
         currency=currency,
         country=country,
         mapping=mapping,
-        url=shown,
-        url_secret=secret,
-        filename=stored.filename if stored else None,
-        storage_key=stored.key if stored else None,
-        sha256=stored.sha256 if stored else None,
-        bytes=stored.bytes if stored else None,
+        **where_it_is(stored, url),
     )
     session.add(made)
     session.flush()

@@ -118,7 +118,7 @@ def follow_connection(run: Run, *, connection_id: UUID) -> dict[str, Any]:
             for first in range(0, len(due), at_once):
                 some = due[first : first + at_once]
                 run.progress(checked, None, "following")
-                parcels = _parcels_of(reached, [row.id for row in some]) if at_once > 1 else None
+                parcels = _of_all(reached, [row.id for row in some]) if at_once > 1 else None
                 news = [row for row in some if parcels is None or _is_news(row, parcels.get(row.id, ()))]
                 _leave_quiet(reached, [row for row in some if row not in news])
                 for row in news:
@@ -155,6 +155,14 @@ def check(reached: Reached, order_id: str, *, parcels: Sequence[Tracking] | None
         return
     with transaction(merchant_id=reached.merchant_id) as session:
         write(session, status, parcels, merchant_id=reached.merchant_id, connection_id=reached.id)
+
+
+def _of_all(reached: Reached, order_ids: Sequence[str]) -> Mapping[str, tuple[Tracking, ...]] | None:
+    """None: one of them spoils the call for all, and they are to be asked after one by one."""
+    try:
+        return _parcels_of(reached, order_ids)
+    except FatalForItem:
+        return None
 
 
 def _parcels_of(reached: Reached, order_ids: Sequence[str]) -> Mapping[str, tuple[Tracking, ...]]:

@@ -165,8 +165,7 @@ def _way(session: Session, connection_id: UUID) -> _Way | Wait | Blocked:
     except ShopOptiError as error:
         return Blocked("connection", error.detail)
     health = breaker.health(row)
-    left = (health.retry_at - now()).total_seconds() if health.retry_at else 0.0
-    if left > 0:
+    if (left := breaker.pause(health)) > 0:
         return Wait(left, breaker.DOWN)
     return _Way(reached, healthy=health.state == "closed" and not health.failures)
 

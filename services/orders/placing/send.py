@@ -123,11 +123,11 @@ def _asked(
     id_, sender = sending.id, sending.sender
     connection = replace(reached.connection, meter=_InTime(reached.connection.meter, until=until))
 
-    def put_back(code: str, reason: str, then: Wait | Blocked) -> Callable[[Session], Step]:
+    def put_back(code: str, reason: str, then: Wait | Blocked, *, tried: bool = True) -> Callable[[Session], Step]:
         blocked = then.cause if isinstance(then, Blocked) else None
 
         def write(session: Session) -> Step:
-            intents.give_back(session, id_, sender=sender, code=code, reason=reason, blocked=blocked)
+            intents.give_back(session, id_, sender=sender, code=code, reason=reason, blocked=blocked, tried=tried)
             return then
 
         return write
@@ -143,7 +143,7 @@ def _asked(
         placement = reached.adapter.place_order(connection, sending.draft)
     except WaitUntil as error:
         failed(error)
-        return put_back(error.code, error.detail, Wait(error.retry_after or 1.0, "supplier_quota"))
+        return put_back(error.code, error.detail, Wait(error.retry_after or 1.0, "supplier_quota"), tried=False)
     except Retry as error:
         failed(error)
         wait = Wait(pause_after(attempts, 5.0), "supplier_unavailable")

@@ -66,8 +66,9 @@ WHERE links.merchant_id = :merchant_id AND links.variant_id = ANY(:ids)
 ORDER BY found.connection_id, found.id
 """)
 
-# Of each connection's newest orders what their parcels' goods cost and what was charged beyond them, and the days from
-# the first sight of a parcel to its delivery: of those to this country, where there are some, else of all.
+# Of each connection's newest intents what their goods cost and what was charged beyond them (each is a parcel here,
+# however many the supplier makes of it), and the days from the first sight of a parcel to its delivery: of those to
+# this country, where there are some, else of all.
 _PARCELS = text("""
 SELECT asked.connection_id, coalesce(array_agg(said.goods) FILTER (WHERE said.near AND said.extra IS NOT NULL),
         array_agg(said.goods) FILTER (WHERE said.extra IS NOT NULL), '{}') AS goods,
@@ -78,8 +79,7 @@ SELECT asked.connection_id, coalesce(array_agg(said.goods) FILTER (WHERE said.ne
 FROM unnest(CAST(:connections AS uuid[])) AS asked (connection_id)
 CROSS JOIN LATERAL (
     SELECT intents.address ->> 'country' IS NOT DISTINCT FROM :country AS near, intents.currency, parts.days,
-        bill.cost / greatest(1, parts.n) AS goods,
-        CASE WHEN bill.whole THEN greatest(0, intents.charged - bill.cost) / greatest(1, parts.n) END AS extra
+        bill.cost AS goods, CASE WHEN bill.whole THEN greatest(0, intents.charged - bill.cost) END AS extra
     FROM (
         SELECT * FROM intents WHERE intents.merchant_id = :merchant_id
             AND intents.connection_id = asked.connection_id AND state = 'placed' AND charged IS NOT NULL
@@ -90,7 +90,7 @@ CROSS JOIN LATERAL (
             bool_and(expected_cost IS NOT NULL AND refused_code IS NULL) AS whole
         FROM intent_lines WHERE intent_id = intents.id) bill
     CROSS JOIN LATERAL (
-        SELECT count(*) AS n, ceil(extract(epoch FROM max(state_at) FILTER (WHERE state = 'delivered') - (
+        SELECT ceil(extract(epoch FROM max(state_at) FILTER (WHERE state = 'delivered') - (
             SELECT min(first_seen) FROM parcels WHERE parcels.intent_id = intents.id)) / 86400) AS days
         FROM supplier_orders WHERE intent_id = intents.id) parts
 ) said

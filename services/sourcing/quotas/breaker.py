@@ -24,6 +24,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.core import db
+from services.core.clock import now
 from services.core.errors import Unavailable
 from services.jobs import Run, Snooze, Stopped
 from services.models import Connection
@@ -42,7 +43,10 @@ FIRST_SECONDS = 30.0  # it is left alone for so long,
 LONGEST_SECONDS = 900.0  # and doubled, for so long at most
 PROBE_SECONDS = 600.0  # a probe that has said nothing for so long is taken for dead; BigBuy takes minutes to begin
 GIVEN_UP = timedelta(days=1)  # after so long jobs fail one after the other rather than wait for ever
-PARKED_SECONDS = 300.0  # a job that went to wait just as the breaker closed is not woken: so long at most it waits
+# A job that went to wait just as the breaker closed is not woken: so long at most it waits; less while there is a
+# probe, which closes it any moment.
+PARKED_SECONDS = 300.0
+PROBED_SECONDS = 30.0
 
 # Nothing works over the connection; other kinds of FatalForConnection concern one kind of call.
 _NOTHING_WORKS = ("signature", "unreachable")
@@ -109,7 +113,7 @@ class Supplier:
                 until = row.at + timedelta(seconds=PROBE_SECONDS)
                 self._write(session, row.failures, row.opened_at, until, self._run.id)
                 return
-        raise Stopped(_parked(row.retry_at - row.at))
+        raise Stopped(_parked(row.retry_at - row.at, probed=row.probe_job_id is not None))
 
     def _failed(self, error: SupplierError, *, at_once: bool = False) -> None:
         """Count it. Raises Stopped when it has the breaker open: the job waits, and spends no attempt on an outage."""
@@ -193,7 +197,14 @@ def close(session: Session, connection_id: UUID, *, merchant_id: UUID) -> None:
         session.execute(_RESUME, {"merchant_id": merchant_id, "reason": DOWN})
 
 
-def _parked(left: timedelta) -> Snooze:
+def pause(of: Health) -> float:
+    """For how many seconds a job leaves the supplier alone; 0: it may call."""
+    left = timedelta() if of.retry_at is None else of.retry_at - now()
+    return _parked(left, probed=of.state == "probing").seconds if left > timedelta() else 0.0
+
+
+def _parked(left: timedelta, *, probed: bool = False) -> Snooze:
     """Until the supplier may be tried again; not all at once, because one of them is enough."""
-    wait = max(left.total_seconds(), 1.0) * random.uniform(1.0, 1.1)
-    return Snooze(min(wait, PARKED_SECONDS), DOWN)
+    wait = max(left.total_seconds(), 1.0)
+    wait = min(wait, PROBED_SECONDS) if probed else wait
+    return Snooze(min(wait * random.uniform(1.0, 1.1), PARKED_SECONDS), DOWN)

@@ -36,7 +36,6 @@ _POSTGRES_SETTINGS = {
     "max_wal_size": "4GB",  # a million new products are one: no checkpoint in the middle of them
     "checkpoint_timeout": "15min",
     "checkpoint_completion_target": "0.9",
-    "wal_compression": "on",
     "jit": "off",  # short queries: compiling them costs more than running them
     "timezone": "UTC",
     "log_timezone": "UTC",

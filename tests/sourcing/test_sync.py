@@ -12,7 +12,7 @@ from services.jobs.control import cancel_job, retry_job
 from services.models import Connection
 from services.sourcing.accounts.rules import Rules, kept
 from services.sourcing.jobs import SyncSupplierProducts, SyncSupplierStock
-from services.sourcing.offers.store import drafts, linked
+from services.sourcing.offers import drafts, linked
 from services.sourcing.syncs import sync
 from tests import inline
 from tests.conftest import make_merchant

@@ -108,7 +108,7 @@ def _import(lab: Lab, merchant_id: UUID, feed: Path, source: str) -> float:
 
 @contextmanager
 def _peak(lab: Lab) -> Iterator[list[int]]:
-    """The largest resident memory, in bytes, of any child of worker-import while the block runs."""
+    """The largest resident memory, in bytes, of any child of worker-import, and of those it has, in the block."""
     found, over = [0], threading.Event()
 
     def look() -> None:
@@ -116,7 +116,8 @@ def _peak(lab: Lab) -> Iterator[list[int]]:
         while not over.wait(0.1):
             for child in worker.children():  # whoever begins or ends in between is seen the next time
                 with suppress(psutil.Error):
-                    found[0] = max(found[0], child.memory_info().rss)
+                    family = (child, *child.children(recursive=True))
+                    found[0] = max(found[0], sum(one.memory_info().rss for one in family))
 
     thread = threading.Thread(target=look)
     thread.start()

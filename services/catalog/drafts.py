@@ -134,7 +134,7 @@ def resolving(writes: Collection[str] | None) -> str:
             (string_to_array(option_values, E'\\n'))[1:3] AS option_list
         FROM single JOIN said USING (product_key)
     ),
-    named AS MATERIALIZED (
+    named AS (
         SELECT product_id, product_key, variant_key, line, position, sku, barcode, price, compare_at_price, cost,
             currency, stock, weight_grams, variant_image_url AS image_url,
             jsonb_object((names || (ARRAY['Option 1', 'Option 2', 'Option 3'])[coalesce(cardinality(names), 0) + 1:])

@@ -12,6 +12,7 @@ _EXCEL_TEXT = re.compile(r'="?([^"]*)"?').fullmatch
 _SCIENTIFIC = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d+").fullmatch
 _SCIENTIFIC_SKU = re.compile(r"\d[.,]\d+[eE]\+\d+").fullmatch  # "12E5" is a fine article number
 _SHEET_ERRORS = word_set("#N/A #REF! #VALUE! #NAME? #DIV/0! #NULL! #NUM!")
+_LONGEST_BLANK = max(map(len, numbers.BLANK_WORDS))
 _URL_START = re.compile(r"(?:https?:)?//", re.I).match
 _BETWEEN_URLS = re.compile(r"[,;|\s]+(?=(?:https?:)?//)", re.I)
 
@@ -63,8 +64,8 @@ def code(cell: str) -> str:
 
 def sku(cell: str, line: int, column: str, errors: list[RowError]) -> str:
     """A stripped article number, or "" with an error when a spreadsheet turned it into a rounded number."""
-    if cell.isalnum():  # the many
-        return "" if cell.casefold() in numbers.BLANK_WORDS else cell
+    if len(cell) > _LONGEST_BLANK and cell[0] not in "'=’#" and "." not in cell and "," not in cell:  # the many
+        return cell
     text = code(cell)
     if ("." in text or "," in text) and _SCIENTIFIC_SKU(text):
         reason = "A spreadsheet has rounded this article number. Format the column as text and export again."

@@ -19,6 +19,7 @@ class Spool:
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  it is closed below
         weakref.finalize(self, self._file.close)
         self._bytes = self._read = 0
+        self._turn: object = None  # of the reader that read last: where the file stands is its place
 
     def add(self, value: Any) -> bool:
         """Keep one more: texts, numbers, None, and lists, tuples and dicts of them. False when it has no room."""
@@ -36,11 +37,14 @@ class Spool:
 
     def __iter__(self) -> Iterator[Any]:
         """All of them, from the first. A reader that has begun goes on where it was, whoever else reads."""
-        file, at = self._file, 0
-        file.seek(0)
-        while length := file.read(_LENGTH.size):
-            value = marshal.loads(file.read(_LENGTH.unpack(length)[0]))  # noqa: S302  we wrote it
-            self._read = at = file.tell()
-            yield value
-            if file.tell() != at:
+        file, at, turn = self._file, 0, object()
+        while True:
+            if self._turn is not turn:
                 file.seek(at)
+                self._turn = turn
+            length = file.read(_LENGTH.size)
+            if not length:
+                return
+            packed = file.read(_LENGTH.unpack(length)[0])
+            self._read = at = at + len(length) + len(packed)
+            yield marshal.loads(packed)  # noqa: S302  we wrote it

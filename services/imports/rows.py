@@ -1,7 +1,7 @@
 """What a reading gives out, as rows that can be staged: checked against what the tables can hold, marked by runs."""
 
 from collections.abc import Callable, Iterator
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 from services.formats.base import Draft, Reading, RowError
@@ -10,7 +10,7 @@ from services.imports.tally import ErrorTally
 
 LONGEST_KEY = 500  # characters: an index entry holds 2,700 bytes, and a key longer than a sentence is a mistake
 _INDEXED = ("sku", "barcode", "brand")
-_judged = attrgetter("product_key", "variant_key", *_INDEXED, "tags")
+_judged = itemgetter(*map(Draft._fields.index, ("product_key", "variant_key", *_INDEXED, "tags")))
 _PAUSE = 20_000  # runs passed over, until there is time for something else
 
 # A row is a line of what COPY takes: the fields of a draft, and `run` and `repeats` as the drafts' table has them.

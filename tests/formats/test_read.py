@@ -16,6 +16,7 @@ from feeds import any_drafts, any_feed, archive, ods_of, ods_row, refusal, said,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.formats import packed, trees, workbooks
 from services.formats import read as feed
 from services.formats.base import Draft, FeedRefused
 
@@ -137,8 +138,10 @@ def test_archives_that_are_refused(data: bytes, code: str) -> None:
 
 
 @pytest.mark.parametrize("pack", ["gzip", "zip"])
-def test_bombs(pack: str) -> None:
-    zeros = b"a" * (80 * 1024 * 1024)
+def test_bombs(pack: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (packed._FREE, packed._RATIO, workbooks._FREE, workbooks._RATIO) == (64 << 20, 200, 32 << 20, 400)
+    monkeypatch.setattr(packed, "_FREE", 4 << 20)
+    zeros = b"a" * (8 << 20)
     data = gzip.compress(zeros, 9) if pack == "gzip" else archive({"a.csv": zeros})
     assert len(data) < 200_000
     assert refusal(data).code == "expansion_limit"
@@ -171,17 +174,19 @@ class Counted(io.BytesIO):
         (b'{"products": {"a": ["', b"\\\\" * 512),
     ],
 )
-def test_a_record_without_an_end(begin: bytes, middle: bytes) -> None:
-    data = Counted(begin + middle * (12 * 1024 * 1024 // len(middle) + 1))
+def test_a_record_without_an_end(begin: bytes, middle: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trees.LARGEST == 3 << 20
+    monkeypatch.setattr(trees, "LARGEST", 1 << 20)
+    data = Counted(begin + middle * ((4 << 20) // len(middle) + 1))
     tracemalloc.start()
     try:
         with pytest.raises(FeedRefused) as caught:
             feed.read(data)
-        assert tracemalloc.get_traced_memory()[1] < 200 * 1024 * 1024
+        assert tracemalloc.get_traced_memory()[1] < 67 << 20
     finally:
         tracemalloc.stop()
     assert caught.value.code == "record_too_large"
-    assert data.taken < 20 * 1024 * 1024  # once for the encoding of JSON: no piece of it is looked at again and again
+    assert data.taken < 7 << 20  # once for the encoding of JSON: no piece of it is looked at again and again
 
 
 @pytest.mark.parametrize("kind", ["xml", "json"])

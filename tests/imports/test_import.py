@@ -3,6 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 
+import psutil
 import pytest
 from sqlalchemy import text
 
@@ -10,12 +11,15 @@ from services.catalog.changesets import discard
 from services.core.clock import now
 from services.core.db import transaction
 from services.core.settings import get_settings
+from services.formats.base import FeedRefused
+from services.imports import apart, batches
 from services.imports.original_rows import OriginalRowsGone, original_rows
 from services.imports.receive import FeedNotUsable, ImportAlreadyActive
 from services.imports.tally import KEPT_ERRORS
 from services.storage import get_storage
 from services.storage.base import FileMissing
 from tests import inline
+from tests.conftest import make_merchant
 from tests.imports.importing import (
     begin,
     catalogue,
@@ -295,3 +299,55 @@ def test_the_file_of_an_import_goes_when_its_time_is_over_and_the_rest_stays(mer
         get_storage().open(kept.storage_key or "", merchant_id=merchant)
     with pytest.raises(OriginalRowsGone), transaction(merchant_id=merchant) as session:
         original_rows(session, import_.id)
+
+
+# -- Large files: a process of its own -----------------------------------------------------------------------------
+
+
+def test_a_large_file_is_read_by_another_process_to_the_same_end(merchant, monkeypatch):
+    lines = "".join(f"p{n % 50:02},T\\{n % 50},{n}-S,{n + 1}.50,{'x9y' if n == 70 else 3}\n" for n in range(100))
+    feed = "Handle,Title,Variant SKU,Variant Price,Variant Inventory Qty\n" + "".join(sorted(lines.splitlines(True)))
+    other = make_merchant()
+    run_feed(other, feed)
+    monkeypatch.setattr(apart, "LARGE", 0)
+    monkeypatch.setattr(apart, "batches", None)  # of this process
+    import_ = begin(merchant, feed)
+    assert inline.work(import_.job_id)["state"] == "succeeded"
+    assert catalogue(merchant) == catalogue(other)
+    assert [error.code for error in errors_of(import_)] == ["stock_unparsable"]
+    assert reload(import_).format == "shopify_csv"
+    again = begin(merchant, feed)
+    assert inline.work(again.job_id)["result"]["products"] == {"created": 0, "updated": 0, "unchanged": 50}
+    assert reload(again).staged_rows == 2  # but for the product with the error nothing was read
+
+
+def test_when_the_other_process_dies_the_file_is_read_again(merchant, monkeypatch):
+    monkeypatch.setattr(apart, "LARGE", 0)
+    import_ = begin(merchant, SHOPIFY)
+    with monkeypatch.context() as patched:
+        patched.setattr(apart.sys, "executable", "/bin/false")
+        ended = inline.work(import_.job_id)
+    assert (ended["state"], ended["error_code"]) == ("scheduled", "reader_lost")
+    assert inline.work(import_.job_id)["state"] == "succeeded"
+    assert len(catalogue(merchant)) == 2
+
+
+def test_whoever_leaves_off_reading_leaves_no_process_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(apart, "LARGE", 0)
+    path = tmp_path / "feed.csv"
+    path.write_text("sku,title\n" + "".join(f"{n},{'long ' * 40}\n" for n in range(30_000)))
+    with path.open("rb") as file:
+        reading = apart.read_apart(file, batches.How(None, None, b""), batches.Found())
+        assert next(reading).rows == batches.BATCH_ROWS
+        [reader] = [child for child in psutil.Process().children() if apart.__name__ in child.cmdline()]
+        reading.close()
+    assert not reader.is_running()
+
+
+def test_the_other_process_refuses_a_file_as_this_one_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(apart, "LARGE", 0)
+    path = tmp_path / "feed.xml"
+    path.write_text("<r><item><sku>A1</sku><price>1</price></item><item>")
+    with path.open("rb") as file, pytest.raises(FeedRefused) as caught:
+        next(apart.read_apart(file, batches.How(None, None, b""), batches.Found()))
+    assert (caught.value.code, caught.value.reason.count("line 1, column ")) == ("xml_broken", 1)

@@ -242,7 +242,7 @@ def test_postgres_crashes_under_a_running_attempt():
             _empty_staging(self.merchant_id)
 
     lost = 0
-    for fatal_step in some(9, range(4, steps - 1)):
+    for fatal_step in range(4, steps - 1):
         merchant = make_merchant()
         run_feed(merchant, OLD)
         import_ = begin(merchant, NEW)
@@ -254,7 +254,7 @@ def test_postgres_crashes_under_a_running_attempt():
         assert catalogue(merchant) == expected, fatal_step
         assert _result(ended) == {name: result[name] for name in _result(ended)}, fatal_step
         assert _errors(import_) == errors, fatal_step
-    assert lost > 0
+    assert lost > 3
 
 
 def test_an_attempt_that_was_taken_over_writes_nothing_more():

@@ -19,6 +19,7 @@ from api import (
     jobs,
     mapping,
     order_imports,
+    order_mappings,
     order_routing,
     orders,
     products,
@@ -57,6 +58,7 @@ def routers() -> tuple[APIRouter, ...]:
         exports.router,
         jobs.router,
         order_imports.router,  # before orders: its addresses begin like theirs
+        order_mappings.router,
         orders.router,
         fulfilment.router,
         order_routing.router,

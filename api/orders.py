@@ -316,7 +316,10 @@ class MappingOut(BaseModel):
 
 @router.post("/map", status_code=202, response_model=MappingOut)
 def map_many(body: MapManyIn, session: SessionDep, caller: CallerDep, once: IdempotencyKey) -> Response:
-    """Say which variant all lines of a SKU or barcode are, or have all lines without a variant looked up again."""
+    """Say which variant all lines of a SKU or barcode are, or have all lines without a variant looked up again.
+
+    What is said of a SKU, or of a barcode, is known for later orders: see `GET /orders/mappings`.
+    """
 
     def make() -> MappingOut:
         job_id = ask_again(session, MapOrderLines(**body.model_dump()), merchant_id=caller.merchant_id)

@@ -102,6 +102,31 @@ class OrderLine(Base):
     returned_quantity: Mapped[int] = mapped_column(server_default=NONE_YET)
 
 
+class LineMapping(Base):
+    """What lines of a SKU, or of a barcode, are, as the merchant has said. A variant that is gone is none."""
+
+    __tablename__ = "line_mappings"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(sku, barcode) = 1", name="one"),
+        Index("line_mappings_sku_idx", "merchant_id", "sku", unique=True, postgresql_where=text("sku IS NOT NULL")),
+        Index(
+            "line_mappings_barcode_idx",
+            "merchant_id",
+            "barcode",
+            unique=True,
+            postgresql_where=text("barcode IS NOT NULL"),
+        ),
+        Index("line_mappings_merchant_id_id_idx", "merchant_id", "id"),
+    )
+
+    id: Mapped[Id]
+    merchant_id: Mapped[MerchantId]
+    sku: Mapped[str | None]
+    barcode: Mapped[str | None]
+    variant_id: Mapped[UUID]
+    created_at: Mapped[CreatedAt]
+
+
 class OrderEvent(Base):
     """One step of an order's story."""
 

@@ -22,7 +22,7 @@ from services.core.db import transaction
 from services.core.errors import NotFound
 from services.exports.ask import start_export
 from services.imports.origin import source_named
-from services.models import AttentionItem, Connection, OrderLine, Product, Return, Schedule
+from services.models import AttentionItem, Connection, LineMapping, OrderLine, Product, Return, Schedule
 from services.orders import intents
 from services.orders.files.intake import start_order_import
 from services.orders.incoming.receive import receive
@@ -154,6 +154,14 @@ def a_return(merchant: uuid.UUID) -> str:
 
 
 # Path parameter → what makes a merchant's thing and returns its id as it stands in the address.
+def a_line_mapping(merchant: uuid.UUID) -> str:
+    """What that merchant said of a SKU."""
+    with transaction(merchant_id=merchant) as session:
+        row = LineMapping(id=uuid.uuid4(), merchant_id=merchant, sku=uuid.uuid4().hex, variant_id=uuid.uuid4())
+        session.add(row)
+        return str(row.id)
+
+
 FACTORIES: dict[str, Callable[[uuid.UUID], str]] = {
     "attention_id": an_attention_item,
     "changeset_id": a_changeset,
@@ -163,6 +171,7 @@ FACTORIES: dict[str, Callable[[uuid.UUID], str]] = {
     "intent_id": an_intent,
     "job_id": a_job,
     "line_id": an_order_line,
+    "line_mapping_id": a_line_mapping,
     "order_id": an_order,
     "order_import_id": an_order_import,
     "product_id": a_product,

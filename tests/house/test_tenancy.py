@@ -17,6 +17,7 @@ SPECIAL = {
     ("schedules", "cron"): None,
     ("schedules", "misfire"): "once",
     ("schedules", "overlap"): "skip",
+    ("line_mappings", "sku"): "made-up",
     ("merchant_caps", "queue"): "sync",
     ("changesets", "kind"): "edit",
     ("changeset_items", "op"): "update",

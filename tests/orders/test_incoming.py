@@ -289,6 +289,17 @@ def test_lines_that_are_alike_are_mapped_together_and_the_rest_when_the_catalogu
     told = client.get(f"{ORDERS}/{many[0]}").json()
     assert (told["lines"][0]["mapped_by"], told["events"][-1]["kind"]) == ("hand", "line_mapped")
 
+    assert state(merchant, ordered("OLD-NAME")) == "ready", "what was said is known for later orders"
+    (kept,) = client.get(f"{ORDERS}/mappings").json()["data"]
+    assert (kept["sku"], kept["barcode"], kept["variant_id"]) == ("OLD-NAME", None, str(lamp))
+    theirs = headers_for(stranger)
+    assert client.get(f"{ORDERS}/mappings", headers=theirs).json()["data"] == []
+    assert client.delete(f"{ORDERS}/mappings/{kept['id']}", headers=theirs).status_code == 404
+    other = client.post(ORDERS, json=body({"sku": "OLD-NAME", "quantity": 1}), headers=theirs).json()["order_id"]
+    assert state(stranger, other) == "attention"
+    assert client.delete(f"{ORDERS}/mappings/{kept['id']}").status_code == 204
+    assert state(merchant, ordered("OLD-NAME")) == "attention"
+
     stocked(merchant, "LATER")
     asked = client.post(f"{ORDERS}/map", json={})
     assert inline.work(UUID(asked.json()["job_id"]))["result"] == {"looked_at": 2, "mapped": 2}

@@ -10,6 +10,7 @@ from services.core.errors import Invalid
 from services.core.ids import new_id
 from services.jobs import Run, enqueue
 from services.orders.incoming.lines import OrderLineNotFound, known_variant, map_lines
+from services.orders.incoming.mappings import say
 from services.orders.jobs import MapOrderLines
 from services.orders.states import settle
 
@@ -25,7 +26,9 @@ WHERE lines.merchant_id = :merchant_id AND lines.variant_id IS NULL AND lines.qu
     AND (CAST(:barcode AS text) IS NULL OR lines.barcode = :barcode)
     AND (:by_hand
         OR EXISTS (SELECT FROM variants WHERE variants.merchant_id = :merchant_id AND variants.sku = lines.sku)
-        OR EXISTS (SELECT FROM variants WHERE variants.merchant_id = :merchant_id AND variants.barcode = lines.barcode))
+        OR EXISTS (SELECT FROM variants WHERE variants.merchant_id = :merchant_id AND variants.barcode = lines.barcode)
+        OR EXISTS (SELECT FROM line_mappings WHERE line_mappings.merchant_id = :merchant_id
+            AND (line_mappings.sku = lines.sku OR line_mappings.barcode = lines.barcode)))
 ORDER BY lines.id LIMIT :part
 """)
 _LOCK = text("SELECT id FROM orders WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
@@ -52,7 +55,9 @@ class NothingNamed(Invalid):
 
 
 def ask_again(session: Session, job: MapOrderLines, *, merchant_id: UUID) -> UUID:
-    """Have lines without a variant looked at again. Returns the job's id.
+    """Have lines without a variant looked at again; what is said of them is known for later ones too.
+
+    Returns the job's id.
 
     Raises NothingNamed (a variant, and no word for which lines), VariantUnknown, OrderLineNotFound (none is so called).
     """
@@ -62,6 +67,7 @@ def ask_again(session: Session, job: MapOrderLines, *, merchant_id: UUID) -> UUI
         known_variant(session, job.variant_id)
         if not _part(session, job, merchant_id=merchant_id, after=UUID(int=0), part=1):
             raise OrderLineNotFound(param="sku" if job.sku is not None else "barcode")
+        say(session, merchant_id=merchant_id, sku=job.sku, barcode=job.barcode, variant_id=job.variant_id)
     return enqueue(session, job, merchant_id=merchant_id)[0]
 
 

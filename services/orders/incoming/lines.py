@@ -1,4 +1,4 @@
-"""Which variant a line of an order is: by SKU, by barcode, or because somebody said so."""
+"""Which variant a line of an order is: because somebody said so, by SKU, or by barcode."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,22 @@ from services.orders.attention import Item, close_items, open_items
 from services.orders.events import Step, record
 from services.orders.states import settle
 
-# A SKU that one variant has decides, unless the barcode names others: then somebody has to look. A SKU that several
-# have is decided by the barcode among them. Eleven of a kind are as ambiguous as a million.
+# What was said of lines like this one decides, of its SKU before its barcode. Else a SKU that one variant has does,
+# unless the barcode names others: then somebody has to look. A SKU that several have is decided by the barcode among
+# them. Eleven of a kind are as ambiguous as a million.
 _MAP = text("""
 WITH asked AS (
     SELECT id, order_id, n, sku, barcode, title, quantity > cancelled_quantity AS wanted FROM order_lines
     WHERE merchant_id = :merchant_id AND id = ANY(:line_ids) AND variant_id IS NULL AND quantity > 0
 ), found AS (
-    SELECT asked.*, of_sku.ids AS of_sku, of_barcode.ids AS of_barcode,
+    SELECT asked.*, said.variant_id AS said_id, of_sku.ids AS of_sku, of_barcode.ids AS of_barcode,
         ARRAY(SELECT unnest(of_sku.ids) INTERSECT SELECT unnest(of_barcode.ids)) AS of_both
     FROM asked
+        LEFT JOIN LATERAL (SELECT line_mappings.variant_id FROM line_mappings
+            JOIN variants ON variants.merchant_id = :merchant_id AND variants.id = line_mappings.variant_id
+            WHERE line_mappings.merchant_id = :merchant_id
+                AND (line_mappings.sku = asked.sku OR line_mappings.barcode = asked.barcode)
+            ORDER BY line_mappings.sku LIMIT 1) said ON true
         LEFT JOIN LATERAL (SELECT array_agg(few.id) AS ids FROM (
             SELECT id FROM variants WHERE merchant_id = :merchant_id AND sku = asked.sku LIMIT 11) few) of_sku ON true
         LEFT JOIN LATERAL (SELECT array_agg(few.id) AS ids FROM (
@@ -31,12 +37,14 @@ WITH asked AS (
         ) of_barcode ON true
 ), chosen AS (
     SELECT found.*, CASE
+        WHEN said_id IS NOT NULL THEN said_id
         WHEN cardinality(of_both) = 1 THEN of_both[1]
         WHEN cardinality(of_sku) = 1 AND of_barcode IS NULL THEN of_sku[1]
         WHEN of_sku IS NULL AND cardinality(of_barcode) = 1 THEN of_barcode[1] END AS chosen_id
     FROM found
 ), mapped AS (
-    UPDATE order_lines SET variant_id = chosen_id, mapped_by = CASE WHEN of_sku IS NULL THEN 'barcode' ELSE 'sku' END
+    UPDATE order_lines SET variant_id = chosen_id, mapped_by = CASE
+        WHEN said_id IS NOT NULL THEN 'hand' WHEN of_sku IS NULL THEN 'barcode' ELSE 'sku' END
     FROM chosen WHERE order_lines.id = chosen.id AND chosen_id IS NOT NULL
     RETURNING order_lines.id, order_lines.mapped_by
 )

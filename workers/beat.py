@@ -1,4 +1,4 @@
-"""Beat: every second or sooner, due schedules become jobs. `celery -A workers.app beat` runs it.
+"""Beat: every second or sooner, due schedules become jobs. `python -m workers beat` runs it.
 
 Any number of beats may run at once: the rows decide (services/jobs/schedules.py). It needs Postgres only. While that is
 away it tries again every second, and Redis it never asks: jobs wait in the ledger for the relay.

@@ -16,8 +16,8 @@ import psutil
 from ops.chaos.proxy import Proxy
 from ops.embedded import Postgres, Redis, start_postgres, start_redis
 
-_WORKER = ("-m", "celery", "--quiet", "-A", "workers.app", "worker", "--without-gossip", "--without-mingle", "-E")
-_BEAT = ("-m", "celery", "--quiet", "-A", "workers.app", "beat", "--pidfile=", "--schedule=")
+_WORKER = ("-m", "workers", "worker", "--without-gossip", "--without-mingle", "-E")
+_BEAT = ("-m", "workers", "beat", "--pidfile=", "--schedule=")
 _IO_QUEUES = "sync,scraping,ai,orders,webhooks"
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {

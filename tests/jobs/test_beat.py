@@ -71,7 +71,7 @@ def test_the_beat_process_needs_no_redis_and_outlives_its_connections(merchant: 
     }  # fmt: skip
     with (tmp_path / "log").open("wb") as log:
         beat = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "workers.app", "beat", "--pidfile="],
+            [sys.executable, "-m", "workers", "beat", "--pidfile="],
             cwd=tmp_path, env=environment, stdout=log, stderr=log,
         )  # fmt: skip
     try:

@@ -25,11 +25,11 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
     "relay": ["-m", "workers.relay"],
     "io": [
-        *("-m", "celery", "-A", "workers.app", "worker", "-n", "io@%h", "-Q", "sync,scraping,ai,orders,webhooks"),
+        *("-m", "workers", "worker", "-n", "io@%h", "-Q", "sync,scraping,ai,orders,webhooks"),
         *("-P", "threads", "-c", "8", "--without-gossip", "--without-mingle", "-E"),
     ],
     "import": [
-        *("-m", "celery", "-A", "workers.app", "worker", "-n", "import@%h", "-Q", "import"),
+        *("-m", "workers", "worker", "-n", "import@%h", "-Q", "import"),
         *("-P", "prefork", "-c", "1", "--without-gossip", "--without-mingle", "-E"),
     ],
 }

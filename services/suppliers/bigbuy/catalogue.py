@@ -86,9 +86,10 @@ def offers(
                 raise unreadable("catalog/products")
             yield from broken
             hurt = {problem.id for problem in broken}
+            attributes = lists.attributes()
             for product, variations in lists.products():
                 if str(product[0]) not in hurt:
-                    yield _offer(product, variations, names)
+                    yield _offer(product, variations, attributes, names)
 
     return _walk(connection, cursor, tuple(endpoint for endpoint, *_ in _LISTS), step, begin=begin, first=_NAMES)
 
@@ -208,11 +209,17 @@ class _Names:
             number, name = id_of(one.get("id")), text_of(one.get("name"))
             if number is not None and name is not None:
                 self._above[number] = (id_of(one.get("parentTaxonomy")), name)
+        self._paths: dict[int | None, str | None] = {}
         self._brands = _named(_listed(connection, "catalog/manufacturers"))
         self._groups = _named(_listed(connection, "catalog/attributegroups", language))
 
     def category(self, number: int | None) -> str | None:
         """The path of a category, from the top."""
+        if number not in self._paths:
+            self._paths[number] = self._path(number)
+        return self._paths[number]
+
+    def _path(self, number: int | None) -> str | None:
         names: list[str] = []
         while number in self._above and len(names) < 20:  # a circle is not followed for ever
             number, name = self._above[number]
@@ -232,15 +239,18 @@ def _named(listed: list[dict[str, Any]]) -> dict[int, str]:
     return {number: name for one in listed if (number := id_of(one.get("id"))) and (name := text_of(one.get("name")))}
 
 
-def _offer(product: kept.Row, variations: list[kept.Row], names: _Names) -> Offer | Problem:
+_Attributes = Mapping[int, tuple[int, str]]
+
+
+def _offer(product: kept.Row, variations: list[kept.Row], attributes: _Attributes, names: _Names) -> Offer | Problem:
     number, sku, barcode, maker, taxonomy, *prices, weight, active, varies, name, description, urls, tiers = product
     if varies and not variations:
         return Problem(str(number), "variations_missing", f"{sku} has variations, and BigBuy did not list them.")
     own_weight = Decimal(weight) if weight else None
     if variations:
-        found = tuple(_variant(row, own_weight, names) for row in variations)
+        found = tuple([_variant(row, own_weight, attributes, names) for row in variations])
     else:
-        found = (_sellable(f"p{number}", sku, barcode, prices, tiers=tiers, weight=own_weight, options={}),)
+        found = (_sellable(f"p{number}", sku, barcode, prices, tiers=tiers, weight=own_weight, options=()),)
     return Offer(
         id=str(number),
         title=name,
@@ -253,13 +263,15 @@ def _offer(product: kept.Row, variations: list[kept.Row], names: _Names) -> Offe
     )
 
 
-def _variant(row: kept.Row, product_weight: Decimal | None, names: _Names) -> OfferVariant:
-    _, number, sku, barcode, *prices, extra, tiers, attributes = row
+def _variant(row: kept.Row, product_weight: Decimal | None, attributes: _Attributes, names: _Names) -> OfferVariant:
+    _, number, sku, barcode, *prices, extra, tiers, listed = row
     weight = None if product_weight is None else product_weight + Decimal(extra or 0)
     options: dict[str, str] = {}
-    for group, value in json.loads(attributes or "[]"):
-        options.setdefault(names.group(group), value)
-    return _sellable(f"v{number}", sku, barcode, prices, tiers=tiers, weight=weight, options=options)
+    for id_ in listed.split(",") if listed else ():
+        group, value = attributes.get(int(id_), (0, None))
+        if value is not None:
+            options.setdefault(names.group(group), value)
+    return _sellable(f"v{number}", sku, barcode, prices, tiers=tiers, weight=weight, options=tuple(options.items()))
 
 
 def _sellable(
@@ -270,20 +282,20 @@ def _sellable(
     *,
     tiers: str | None,
     weight: Decimal | None,
-    options: Mapping[str, str],
+    options: tuple[tuple[str, str], ...],
 ) -> OfferVariant:
-    cost, list_price, recommended = (_money(price) for price in prices)
+    cost, list_price, recommended = [None if price is None else Money(Decimal(price), CURRENCY) for price in prices]
     known = kept.tiers(tiers)
     return OfferVariant(
         id=number,
         order_ref=sku,
         sku=sku,
         barcode=barcode,
-        options=tuple(options.items()),
+        options=options,
         cost=cost,
         list_price=list_price,
         recommended_price=recommended,
-        stock=None if known is None else sum(tier.quantity for tier in known),
+        stock=None if known is None else sum([tier.quantity for tier in known]),
         tiers=known or (),
         weight_grams=_grams(weight),
     )

@@ -8,9 +8,11 @@ first is made, and the cursor holds the categories that are done.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from services.suppliers.ahead import ahead
 from services.suppliers.base import (
     Connection,
     Money,
@@ -48,6 +50,7 @@ _LISTS: tuple[tuple[str, str, Callable[[dict[str, Any]], kept.Row | None], bool]
     ("catalog/productsstockbyhandlingdays", "product_stock", kept.stock, False),
     ("catalog/productsvariationsstockbyhandlingdays", "variation_stock", kept.stock, False),
 )
+_OFFERS = tuple(endpoint for endpoint, *_ in _LISTS)
 _STOCK = ("catalog/productsstockbyhandlingdays", "catalog/productsvariationsstockbyhandlingdays")
 _ROOTS = "catalog/taxonomies"
 _NAMES = ("catalog/taxonomies", "catalog/manufacturers", "catalog/attributegroups")
@@ -55,7 +58,7 @@ _PRICES = ("catalog/productprices", "catalog/productvariationprices")
 # Its first-level categories are about as many; the quotas decide, and there is nothing to be had for less.
 _CATEGORIES = 20
 WALKS = {
-    "offers": Walk(_CATEGORIES, Counter(endpoint for endpoint, *_ in _LISTS), Counter((_ROOTS, *_NAMES))),
+    "offers": Walk(_CATEGORIES, Counter(_OFFERS), Counter((_ROOTS, *_NAMES))),
     "stock": Walk(_CATEGORIES, Counter(_STOCK), Counter((_ROOTS,))),
     "prices": Walk(_CATEGORIES, Counter(_PRICES), Counter((_ROOTS,))),
 }
@@ -67,31 +70,43 @@ def offers(
     """All offers, category by category. Raises what `Adapter` says; NotOffered for `only`."""
     _all_or_nothing(only)
 
-    def begin() -> _Names:
-        return _Names(connection)
+    def steps(roots: list[int]) -> Iterator[tuple[int, Iterator[Offer | Problem]]]:
+        names = _Names(connection)
+        # While a category is joined and stored, the next one is received.
+        with ahead(_fetched(connection, roots)) as fetched:
+            for root, lists, broken in fetched:
+                with closing(lists):
+                    yield root, _joined(lists, broken, names)
 
-    def step(names: _Names, root: int) -> Iterator[Offer | Problem]:
-        with kept.spool() as lists:
-            broken: list[Problem] = []
-            for endpoint, table, read, translated in _LISTS:
-                found = records(connection, endpoint, _query(connection, root, translated=translated))
-                for record in lists.fill(table, endpoint, found, read):
-                    # What is said beside a product may be missing; a product or variation may not.
-                    if table == "products":
-                        broken.append(_unreadable(record, "product_unreadable"))
-                    elif table == "variations":
-                        broken.append(_unreadable(record, "variation_unreadable", "product"))
-            if ("products" in lists.filled) != ("texts" in lists.filled):
-                # Nothing at all is how BigBuy answers for an empty category. Half of it is not empty.
-                raise unreadable("catalog/products")
-            yield from broken
-            hurt = {problem.id for problem in broken}
-            attributes = lists.attributes()
-            for product, variations in lists.products():
-                if str(product[0]) not in hurt:
-                    yield _offer(product, variations, attributes, names)
+    return _walk(connection, cursor, _OFFERS, steps, first=_NAMES)
 
-    return _walk(connection, cursor, tuple(endpoint for endpoint, *_ in _LISTS), step, begin=begin, first=_NAMES)
+
+def _fetched(connection: Connection, roots: list[int]) -> Iterator[tuple[int, kept.Spool, list[Problem]]]:
+    """Each category's lists, and what of them could not be read."""
+    for root in _allowed(connection, roots, _OFFERS):
+        lists = kept.Spool()
+        broken: list[Problem] = []
+        for endpoint, table, read, translated in _LISTS:
+            found = records(connection, endpoint, _query(connection, root, translated=translated))
+            for record in lists.fill(table, endpoint, found, read):
+                # What is said beside a product may be missing; a product or variation may not.
+                if table == "products":
+                    broken.append(_unreadable(record, "product_unreadable"))
+                elif table == "variations":
+                    broken.append(_unreadable(record, "variation_unreadable", "product"))
+        if ("products" in lists.filled) != ("texts" in lists.filled):
+            # Nothing at all is how BigBuy answers for an empty category. Half of it is not empty.
+            raise unreadable("catalog/products")
+        yield root, lists, broken
+
+
+def _joined(lists: kept.Spool, broken: list[Problem], names: "_Names") -> Iterator[Offer | Problem]:
+    yield from broken
+    hurt = {problem.id for problem in broken}
+    attributes = lists.attributes()
+    for product, variations in lists.products():
+        if str(product[0]) not in hurt:
+            yield _offer(product, variations, attributes, names)
 
 
 def stock(
@@ -100,7 +115,7 @@ def stock(
     """All quantities. Raises what `Adapter` says; NotOffered for `only`."""
     _all_or_nothing(only)
 
-    def step(_: None, root: int) -> Iterator[StockLevel | Problem]:
+    def step(root: int) -> Iterator[StockLevel | Problem]:
         for endpoint, mark in zip(_STOCK, ("p", "v"), strict=True):
             tally = kept.Tally()
             for record in records(connection, endpoint, _query(connection, root)):
@@ -113,7 +128,11 @@ def stock(
                 yield StockLevel(f"{mark}{row[0]}", row[1], sum(tier.quantity for tier in found), found)
             tally.judge(endpoint)
 
-    return _walk(connection, cursor, _STOCK, step, begin=lambda: None)
+    def steps(roots: list[int]) -> Iterator[tuple[int, Iterator[StockLevel | Problem]]]:
+        for root in _allowed(connection, roots, _STOCK):
+            yield root, step(root)
+
+    return _walk(connection, cursor, _STOCK, steps)
 
 
 def prices(
@@ -122,7 +141,7 @@ def prices(
     """All prices. Raises what `Adapter` says; NotOffered for `only`."""
     _all_or_nothing(only)
 
-    def step(_: None, root: int) -> Iterator[PriceLevel | Problem]:
+    def step(root: int) -> Iterator[PriceLevel | Problem]:
         for endpoint, mark in zip(_PRICES, ("p", "v"), strict=True):
             tally = kept.Tally()
             for record in records(connection, endpoint, _query(connection, root)):
@@ -141,34 +160,32 @@ def prices(
                 )
             tally.judge(endpoint)
 
-    return _walk(connection, cursor, _PRICES, step, begin=lambda: None)
+    def steps(roots: list[int]) -> Iterator[tuple[int, Iterator[PriceLevel | Problem]]]:
+        for root in _allowed(connection, roots, _PRICES):
+            yield root, step(root)
 
-
-B = TypeVar("B")
+    return _walk(connection, cursor, _PRICES, steps)
 
 
 def _walk(
     connection: Connection,
     cursor: str | None,
     endpoints: tuple[str, ...],
-    step: Callable[[B, int], Iterator[T | Problem]],
+    steps: Callable[[list[int]], Iterator[tuple[int, Iterator[T | Problem]]]],
     *,
-    begin: Callable[[], B],
     first: tuple[str, ...] = (),
 ) -> Iterator[Page[T]]:
+    """The pages of each category in turn. `steps` is given those that are left; the calls of the first are allowed."""
     done = _done(cursor)
     connection.meter.take((_ROOTS, *first, *endpoints))
     roots = [root for root in _roots(connection) if root not in done]
     if not roots:
         yield Page((), None)
         return
-    names = begin()
-    for position, root in enumerate(roots):
-        if position:
-            connection.meter.take(endpoints)
+    for root, step in steps(roots):
         items: dict[str, T] = {}
         problems: list[Problem] = []
-        for found in step(names, root):
+        for found in step:
             if isinstance(found, Problem):
                 problems.append(found)
             else:
@@ -178,7 +195,15 @@ def _walk(
                 yield Page(tuple(items.values()), _cursor(done), tuple(problems))
                 items, problems = {}, []
         done.append(root)
-        yield Page(tuple(items.values()), None if position == len(roots) - 1 else _cursor(done), tuple(problems))
+        yield Page(tuple(items.values()), None if root == roots[-1] else _cursor(done), tuple(problems))
+
+
+def _allowed(connection: Connection, roots: list[int], endpoints: tuple[str, ...]) -> Iterator[int]:
+    """These categories, each when its calls are allowed; those of the first are."""
+    for position, root in enumerate(roots):
+        if position:
+            connection.meter.take(endpoints)
+        yield root
 
 
 def _roots(connection: Connection) -> list[int]:

@@ -2,9 +2,7 @@
 
 import json
 import re
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -12,7 +10,7 @@ from typing import Any
 
 from services.suppliers.base import StockTier
 from services.suppliers.bigbuy.calls import drifted
-from services.suppliers.scratch import scratch
+from services.suppliers.scratch import scratched
 from services.suppliers.wire import count_of, dicts, id_of, number_of, text_of
 
 Row = tuple[Any, ...]
@@ -65,11 +63,12 @@ class Tally:
 
 
 class Spool:
-    """The lists of one root category."""
+    """The lists of one root category, on disk until it is closed."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
+    def __init__(self) -> None:
+        self._database = scratched(_SCHEMA)
         self.filled: set[str] = set()  # tables with a record
+        self.close = self._database.close
 
     def fill(
         self, table: str, endpoint: str, found: Iterable[dict[str, Any]], read: Callable[[dict[str, Any]], Row | None]
@@ -112,13 +111,6 @@ class Spool:
                     own.append(ahead)
                 ahead = next(variations, None)
             yield product, own
-
-
-@contextmanager
-def spool() -> Iterator[Spool]:
-    """An empty one, gone at the end."""
-    with scratch(_SCHEMA) as database:
-        yield Spool(database)
 
 
 # -- what is kept of a record; None: it cannot be read -----------------------------------------------------------------

@@ -146,11 +146,11 @@ def number_of(value: object) -> Decimal | None:
     """A finite number, from a number or its plain text; None for all else."""
     if type(value) is Decimal:
         number = value
-    elif isinstance(value, bool) or not isinstance(value, _PLAIN):
+    elif type(value) is not str and (isinstance(value, bool) or not isinstance(value, _PLAIN)):
         return None
     else:
         try:
-            number = Decimal(value.strip() if isinstance(value, str) else value)
+            number = Decimal(value)
         except ArithmeticError:
             return None
     return number if number.is_finite() and -_TOO_MUCH < number < _TOO_MUCH else None

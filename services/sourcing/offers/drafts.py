@@ -125,16 +125,17 @@ def _statement(*, shared: bool, unpublish: bool, only_made: bool) -> TextClause:
             o.title, o.description, o.brand, o.category, NULL::text AS tags,
             CASE WHEN :publishes AND nth = 1 THEN CASE WHEN sold_out THEN 'draft' ELSE 'active' END END AS status,
             nullif(array_to_string(o.images, E'\\n'), '') AS image_urls, NULL::int AS image_position,
-            (SELECT string_agg(replace(pair ->> 0, E'\\n', ' '), E'\\n' ORDER BY n)
-             FROM jsonb_array_elements(p.options) WITH ORDINALITY AS each (pair, n) WHERE n <= 3) AS option_names,
-            (SELECT string_agg(replace(pair ->> 1, E'\\n', ' '), E'\\n' ORDER BY n)
-             FROM jsonb_array_elements(p.options) WITH ORDINALITY AS each (pair, n) WHERE n <= 3) AS option_values,
+            named.option_names, named.option_values,
             sku, barcode, price, compare_at_price, cost, currency, stock, weight_grams,
             p.image_url AS variant_image_url, CASE WHEN nth = 1 OR run IS NULL THEN run ELSE 0 END AS run
         FROM placed p
         LEFT JOIN LATERAL (SELECT * FROM offers
                            WHERE merchant_id = :merchant_id AND connection_id = :connection_id AND id = p.offer_id
                                AND p.nth = 1 LIMIT 1) o ON true
+        LEFT JOIN LATERAL (SELECT string_agg(replace(pair ->> 0, E'\\n', ' '), E'\\n' ORDER BY n) AS option_names,
+                               string_agg(replace(pair ->> 1, E'\\n', ' '), E'\\n' ORDER BY n) AS option_values
+                           FROM jsonb_array_elements(p.options) WITH ORDINALITY AS each (pair, n) WHERE n <= 3) named
+            ON p.options <> '[]'
         ORDER BY offer_id, line
     )
     INSERT INTO import_drafts (merchant_id, import_id, {", ".join(Draft._fields)}, run, print)

@@ -148,19 +148,20 @@ def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
         GROUP BY product_key, variant_key HAVING count(*) > 1
     ),
     named_keys AS (
-        SELECT product_key, rows, line, variants, print FROM keys
+        SELECT product_key, rows, line, variants, print, run FROM keys
         UNION ALL
-        SELECT product_key, NULL, NULL, NULL, NULL FROM import_missing
+        SELECT product_key, NULL, NULL, NULL, NULL, NULL FROM import_missing
         WHERE merchant_id = :merchant_id AND import_id = :import_id AND product_key > :after AND product_key <= :upto
     ),
     matched AS MATERIALIZED (
         SELECT keys.product_key, keys.rows, keys.line, keys.variants, keys.print,
-            present.id AS product_id, present.version, present.status, known.print = keys.print AS same
+            present.id AS product_id, present.version, present.status,
+            known.print = keys.print AND (keys.run IS NULL OR known.run IS NOT DISTINCT FROM keys.run) AS same
         FROM named_keys keys
         LEFT JOIN LATERAL (SELECT id, version, status FROM products
                            WHERE merchant_id = :merchant_id AND source = :source AND key = keys.product_key
                            LIMIT 1) present ON true
-        LEFT JOIN LATERAL (SELECT print FROM feed_prints WHERE product_id = present.id LIMIT 1) known ON true
+        LEFT JOIN LATERAL (SELECT print, run FROM feed_prints WHERE product_id = present.id LIMIT 1) known ON true
         WHERE keys.rows IS NOT NULL OR present.id IS NOT NULL
     ),
     target AS MATERIALIZED (

@@ -14,10 +14,20 @@ PRAGMA cache_size = -16000;
 """
 
 
+def scratched(schema: str) -> sqlite3.Connection:
+    """An empty database with these tables, in one transaction that never ends; gone when it is closed, or nobody's.
+
+    One thread may fill it and another read it, one after the other.
+    """
+    # "": a file that only SQLite knows
+    database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    database.executescript(_SETTINGS + schema)
+    database.execute("BEGIN")
+    return database
+
+
 @contextmanager
 def scratch(schema: str) -> Iterator[sqlite3.Connection]:
-    """An empty database with these tables, in one transaction that never ends; gone at the end."""
-    with closing(sqlite3.connect("", isolation_level=None)) as database:  # "": a file that only SQLite knows
-        database.executescript(_SETTINGS + schema)
-        database.execute("BEGIN")
+    """The same, gone at the end."""
+    with closing(scratched(schema)) as database:
         yield database

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from services.core.db import transaction
 from services.imports import batches
 from services.jobs.control import cancel_job, retry_job
-from services.models import Connection
+from services.models import Connection, Import
 from services.sourcing.accounts.rules import Rules, kept
 from services.sourcing.jobs import SyncSupplierProducts, SyncSupplierStock
 from services.sourcing.offers import drafts, linked
@@ -102,6 +102,52 @@ def test_stock_alone_follows_what_changed(world, merchant, connection):
     unchanged = sync_stock(merchant, connection)
     assert unchanged["result"]["outcome"] == "unchanged"
     assert runs_of(merchant, connection)[-1].import_id is None
+
+
+def import_of(merchant, ended):
+    assert ended["state"] == "succeeded", ended
+    with transaction(merchant_id=merchant) as session:
+        return session.get_one(Import, ended["result"]["import_id"])
+
+
+def test_offers_that_are_what_they_were_are_passed_over(world, merchant, connection, monkeypatch):
+    """What was changed, there or here, is not; nor is anything under other rules."""
+    first = sync_products(merchant, connection)
+    products, drafted = catalogue(merchant, "bigbuy"), import_of(merchant, first)
+    assert (drafted.staged_rows, drafted.skipped) == (drafted.rows, None)
+    one = a_sku(world)
+    key = next(key for key, it in products.items() if any(v["sku"] == one["sku"] for v in it["variants"].values()))
+    world.ask("PUT", f"bigbuy/products/{one['sku']}", {"stock": 7777})
+    ended = sync_stock(merchant, connection)
+    assert [v["stock"] for v in catalogue(merchant, "bigbuy")[key]["variants"].values()] == [7777]
+    found = import_of(merchant, ended)
+    assert (found.staged_rows, found.rows) == (1, drafted.rows)
+    assert ended["result"]["products"]["unchanged"] == len(products)
+
+    others = sorted(set(products) - {key})
+
+    def meddle():
+        with transaction(merchant_id=merchant) as session:
+            mine = "UPDATE products SET title = 'Mine', version = version + 1 WHERE key = :key"
+            session.execute(text(mine), {"key": others.pop()})
+
+    meddle()
+    settled = drafts._settled
+
+    def slow(*args, **more):  # somebody is at it again while what was passed over is settled
+        if not hasattr(slow, "late"):
+            slow.late = meddle()
+        return settled(*args, **more)
+
+    monkeypatch.setattr(drafts, "_settled", slow)
+    again = import_of(merchant, sync_products(merchant, connection))
+    assert 1 < again.staged_rows < drafted.rows / 2
+    assert again.rows == drafted.rows
+    assert [product["title"] for product in catalogue(merchant, "bigbuy").values()] == [
+        product["title"] for product in products.values()
+    ]
+    set_rules(merchant, connection, stock_buffer=1)
+    assert import_of(merchant, sync_products(merchant, connection)).staged_rows == drafted.rows
 
 
 def test_what_is_no_longer_offered_is_gone_and_comes_back(world, merchant, connection):
@@ -237,11 +283,7 @@ def test_cancelled_between_pages_it_ends_there_and_can_be_begun_again(world, mer
     assert stored(merchant, connection) == truth(world)
 
 
-def test_a_plan_that_awaits_a_person_is_applied_from_the_offers(world, merchant, connection):
-    make_source(merchant, "bigbuy", apply="ask")
-    ended = sync_products(merchant, connection)
-    assert ended["result"]["changeset_state"] == "awaiting_approval"
-    assert not catalogue(merchant, "bigbuy")
+def approved_after_a_crash(merchant, ended):
     with transaction(merchant_id=merchant) as session:
         session.execute(text("DELETE FROM import_drafts"))  # as a crash of the database does
         from services.catalog.changesets import approve, get_changeset
@@ -250,8 +292,23 @@ def test_a_plan_that_awaits_a_person_is_applied_from_the_offers(world, merchant,
         job = approve(session, plan.id, digest=plan.digest)
     applied = inline.work(job)
     assert applied["state"] == "succeeded", applied
+    return applied
+
+
+def test_a_plan_that_awaits_a_person_is_applied_from_the_offers(world, merchant, connection):
+    make_source(merchant, "bigbuy", apply="ask")
+    ended = sync_products(merchant, connection)
+    assert ended["result"]["changeset_state"] == "awaiting_approval"
+    assert not catalogue(merchant, "bigbuy")
+    applied = approved_after_a_crash(merchant, ended)
     assert len(catalogue(merchant, "bigbuy")) == applied["result"]["products"]["created"] > 0
     assert links_of(merchant, connection)
+
+    one = a_sku(world)
+    world.ask("PUT", f"bigbuy/products/{one['sku']}", {"stock": 7777})
+    ended = sync_stock(merchant, connection)
+    assert (import_of(merchant, ended).staged_rows, ended["result"]["changeset_state"]) == (1, "awaiting_approval")
+    assert approved_after_a_crash(merchant, ended)["result"]["applied"] == 1
 
 
 def test_offers_fill_variants_of_other_sources_that_have_their_sku(world, merchant, connection):

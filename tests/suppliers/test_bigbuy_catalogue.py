@@ -8,6 +8,7 @@ import pytest
 
 from services.suppliers import bigbuy
 from services.suppliers.base import Connection, Money, StockTier
+from services.suppliers.elements import elements
 from services.suppliers.errors import (
     FatalForConnection,
     NotOffered,
@@ -308,6 +309,23 @@ def test_memory_does_not_grow_with_the_list(shop):
     assert seen == 12_000
     # The canned server's own 18 MB are there before and after: what counts is that pages add nothing.
     assert max(held) - min(held) < 3_000_000
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_an_array_is_read_from_pieces_of_any_size(size):
+    def read(text):
+        return list(elements(iter([text[at : at + size] for at in range(0, len(text), size)]), longest=200))
+
+    for text in (
+        b"[]", b" [ ] ", b"[12,34]", b'[{"a":[1,"\xc3\xa9,]"]}, "x" , null]\n', b'[{"a":1.50}, 1e5 ]', b"[[],[]]"
+    ):  # fmt: skip
+        assert read(text) == json.loads(text, parse_float=str)
+    for text in (
+        b"", b"[", b"[1", b"[1,]", b"[,1]", b"[1 2]", b"[1]x", b"[1]]", b"{}", b"[NaN]", b"[1,2", b'["a]', b"[\xff]",
+        b"[1]\xc3", b"[1.]", b"[" * 5000, b'["' + b"a" * 200 + b'"]',
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"not an array|more than|too|decode"):
+            read(text)
 
 
 def test_secrets_are_not_shown(shop):

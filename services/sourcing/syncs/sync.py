@@ -5,11 +5,8 @@ transaction), or with the plan. The supplier is called outside of any transactio
 catalogue but through a plan. What it does not say, or says in a way that cannot be read, changes nothing.
 """
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -32,6 +29,7 @@ from services.sourcing.offers.links import link_found, link_made
 from services.sourcing.quotas import breaker
 from services.sourcing.syncs import runs
 from services.suppliers import base
+from services.suppliers.ahead import ahead
 
 WAIT_SECONDS = 15.0
 BATCH_ITEMS = 4_000  # a transaction stores about so many: smaller ones spend their time on beginning and ending
@@ -123,7 +121,8 @@ def _walk(run: Run, sync_id: UUID, reached: Reached, asked: Asked, supplier: bre
     for leg in legs[names.index(name) if name in names else 0 :]:
         last = leg is legs[-1]
         following = None if last else names[names.index(leg.name) + 1]
-        with _ahead(run, _from(leg, cursor if leg.name == name and cursor else None)) as pages:
+        said = _from(leg, cursor if leg.name == name and cursor else None)
+        with ahead(said, most=2, idle=run.checkpoint) as pages:  # while one is stored, the supplier is heard
             for page in pages:
                 supplier.answered()
                 _store(run, sync_id, leg, page, asked, following=following)
@@ -186,55 +185,6 @@ def _gathered(pages: Iterable[base.Page[Any]]) -> Iterator[base.Page[Any]]:
 def _weight(item: object) -> int:
     """As how many items it counts: long descriptions are held in memory too."""
     return 1 + len(item.description or "") // LONG_TEXT if isinstance(item, base.Offer) else 1
-
-
-@contextmanager
-def _ahead(run: Run, pages: Iterator[base.Page[Any]]) -> Iterator[Iterator[base.Page[Any]]]:
-    """The same pages, read by a thread that is at most a page ahead: while one is stored, the supplier is heard.
-
-    Whoever waits for a page can be stopped meanwhile; the thread then ends by itself with the page it is at.
-    """
-    read: queue.Queue[base.Page[Any] | BaseException | None] = queue.Queue(1)
-    over = threading.Event()
-
-    def put(given: base.Page[Any] | BaseException | None) -> None:
-        while not over.is_set():
-            with suppress(queue.Full):
-                read.put(given, timeout=0.2)
-                break
-
-    def follow() -> None:
-        try:
-            for page in pages:
-                put(page)
-                if over.is_set():
-                    break
-            put(None)
-        except BaseException as error:  # it is raised where the pages are wanted
-            put(error)
-        finally:
-            pages.close()  # type: ignore[attr-defined]
-
-    def given() -> Iterator[base.Page[Any]]:
-        while True:
-            try:
-                page = read.get(timeout=0.5)
-            except queue.Empty:
-                run.checkpoint()
-                continue
-            if page is None:
-                return
-            if isinstance(page, BaseException):
-                raise page
-            yield page
-
-    thread = threading.Thread(target=follow, name="walk", daemon=True)
-    thread.start()
-    try:
-        yield given()
-    finally:
-        over.set()
-        thread.join(1)
 
 
 def _joined(pages: Sequence[base.Page[Any]]) -> base.Page[Any]:

@@ -7,12 +7,11 @@ from datetime import timedelta
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
-import ijson
-
 from services.core.clock import now
 from services.core.outside import Answer
 from services.suppliers.base import Connection, Quota
 from services.suppliers.bigbuy.answers import UNTOLD_WAIT_SECONDS, classified, refusal, reset, unreadable
+from services.suppliers.elements import elements
 from services.suppliers.errors import FatalForConnection, FatalForItem, ReconnectNeeded, Retry
 from services.suppliers.wire import Reply, call, id_of, loads, opened
 
@@ -24,7 +23,6 @@ LIST_SECONDS = 1800.0
 LIST_READ_SECONDS = 300.0
 MAX_RECORD_BYTES = 8 * 1024 * 1024
 _ERROR_BYTES = 1024 * 1024
-_CHUNK = 64 * 1024
 
 _HOUR = 3600.0
 QUOTAS = (
@@ -121,18 +119,14 @@ def records(connection: Connection, endpoint: str, query: Mapping[str, str]) -> 
         read_timeout_seconds=LIST_READ_SECONDS,
     ) as answer:
         _learn(connection, endpoint, answer.status, answer.headers)
-        source = _Source(answer, endpoint)
+        source = _Source(answer)
         if answer.status != 200 or source.first() != b"[":
             _no_list(endpoint, answer, source)
             return
         try:
-            for record in ijson.items(source, "item", buf_size=_CHUNK):
-                source.record_done()
-                if isinstance(record, dict):
-                    yield record
-                else:
-                    yield {}
-        except (ijson.JSONError, UnicodeError, OverflowError):
+            for record in elements(source.pieces(), longest=MAX_RECORD_BYTES):
+                yield record if isinstance(record, dict) else {}
+        except ValueError:
             raise unreadable(endpoint) from None
 
 
@@ -161,13 +155,11 @@ def drifted(endpoint: str) -> NoReturn:
 
 
 class _Source:
-    """A body as a file to read from, which lets no single record be larger than is sensible."""
+    """A body that is looked at before it is read."""
 
-    def __init__(self, answer: Answer, endpoint: str) -> None:
+    def __init__(self, answer: Answer) -> None:
         self._chunks = answer.chunks
-        self._endpoint = endpoint
         self._held = b""
-        self._since_record = 0
 
     def first(self) -> bytes:
         """The first byte that is not blank; nothing when there is none."""
@@ -179,20 +171,10 @@ class _Source:
         self._held = self._held.lstrip().removeprefix(b"\xef\xbb\xbf")
         return self._held[:1]
 
-    def read(self, size: int = -1) -> bytes:
-        """Some bytes; none at the end."""
-        if not self._held:
-            self._held = next((chunk for chunk in self._chunks if chunk), b"")
-        part = self._held[:size] if size >= 0 else self._held
-        self._held = self._held[len(part) :]
-        self._since_record += len(part)
-        if self._since_record > MAX_RECORD_BYTES:
-            raise unreadable(self._endpoint)
-        return part
-
-    def record_done(self) -> None:
-        """A record is complete."""
-        self._since_record = 0
+    def pieces(self) -> Iterator[bytes]:
+        """All of it, as it comes."""
+        yield self._held
+        yield from self._chunks
 
     def rest(self, limit: int) -> bytes:
         """What is left, so many bytes at most."""

@@ -8,9 +8,11 @@ first is made, and the cursor holds the categories that are done.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from services.suppliers.ahead import ahead
 from services.suppliers.base import (
     Connection,
     Money,
@@ -48,6 +50,7 @@ _LISTS: tuple[tuple[str, str, Callable[[dict[str, Any]], kept.Row | None], bool]
     ("catalog/productsstockbyhandlingdays", "product_stock", kept.stock, False),
     ("catalog/productsvariationsstockbyhandlingdays", "variation_stock", kept.stock, False),
 )
+_OFFERS = tuple(endpoint for endpoint, *_ in _LISTS)
 _STOCK = ("catalog/productsstockbyhandlingdays", "catalog/productsvariationsstockbyhandlingdays")
 _ROOTS = "catalog/taxonomies"
 _NAMES = ("catalog/taxonomies", "catalog/manufacturers", "catalog/attributegroups")
@@ -55,7 +58,7 @@ _PRICES = ("catalog/productprices", "catalog/productvariationprices")
 # Its first-level categories are about as many; the quotas decide, and there is nothing to be had for less.
 _CATEGORIES = 20
 WALKS = {
-    "offers": Walk(_CATEGORIES, Counter(endpoint for endpoint, *_ in _LISTS), Counter((_ROOTS, *_NAMES))),
+    "offers": Walk(_CATEGORIES, Counter(_OFFERS), Counter((_ROOTS, *_NAMES))),
     "stock": Walk(_CATEGORIES, Counter(_STOCK), Counter((_ROOTS,))),
     "prices": Walk(_CATEGORIES, Counter(_PRICES), Counter((_ROOTS,))),
 }
@@ -67,30 +70,43 @@ def offers(
     """All offers, category by category. Raises what `Adapter` says; NotOffered for `only`."""
     _all_or_nothing(only)
 
-    def begin() -> _Names:
-        return _Names(connection)
+    def steps(roots: list[int]) -> Iterator[tuple[int, Iterator[Offer | Problem]]]:
+        names = _Names(connection)
+        # While a category is joined and stored, the next one is received.
+        with ahead(_fetched(connection, roots)) as fetched:
+            for root, lists, broken in fetched:
+                with closing(lists):
+                    yield root, _joined(lists, broken, names)
 
-    def step(names: _Names, root: int) -> Iterator[Offer | Problem]:
-        with kept.spool() as lists:
-            broken: list[Problem] = []
-            for endpoint, table, read, translated in _LISTS:
-                found = records(connection, endpoint, _query(connection, root, translated=translated))
-                for record in lists.fill(table, endpoint, found, read):
-                    # What is said beside a product may be missing; a product or variation may not.
-                    if table == "products":
-                        broken.append(_unreadable(record, "product_unreadable"))
-                    elif table == "variations":
-                        broken.append(_unreadable(record, "variation_unreadable", "product"))
-            if ("products" in lists.filled) != ("texts" in lists.filled):
-                # Nothing at all is how BigBuy answers for an empty category. Half of it is not empty.
-                raise unreadable("catalog/products")
-            yield from broken
-            hurt = {problem.id for problem in broken}
-            for product, variations in lists.products():
-                if str(product[0]) not in hurt:
-                    yield _offer(product, variations, names)
+    return _walk(connection, cursor, _OFFERS, steps, first=_NAMES)
 
-    return _walk(connection, cursor, tuple(endpoint for endpoint, *_ in _LISTS), step, begin=begin, first=_NAMES)
+
+def _fetched(connection: Connection, roots: list[int]) -> Iterator[tuple[int, kept.Spool, list[Problem]]]:
+    """Each category's lists, and what of them could not be read."""
+    for root in _allowed(connection, roots, _OFFERS):
+        lists = kept.Spool()
+        broken: list[Problem] = []
+        for endpoint, table, read, translated in _LISTS:
+            found = records(connection, endpoint, _query(connection, root, translated=translated))
+            for record in lists.fill(table, endpoint, found, read):
+                # What is said beside a product may be missing; a product or variation may not.
+                if table == "products":
+                    broken.append(_unreadable(record, "product_unreadable"))
+                elif table == "variations":
+                    broken.append(_unreadable(record, "variation_unreadable", "product"))
+        if ("products" in lists.filled) != ("texts" in lists.filled):
+            # Nothing at all is how BigBuy answers for an empty category. Half of it is not empty.
+            raise unreadable("catalog/products")
+        yield root, lists, broken
+
+
+def _joined(lists: kept.Spool, broken: list[Problem], names: "_Names") -> Iterator[Offer | Problem]:
+    yield from broken
+    hurt = {problem.id for problem in broken}
+    attributes = lists.attributes()
+    for product, variations in lists.products():
+        if str(product[0]) not in hurt:
+            yield _offer(product, variations, attributes, names)
 
 
 def stock(
@@ -99,7 +115,7 @@ def stock(
     """All quantities. Raises what `Adapter` says; NotOffered for `only`."""
     _all_or_nothing(only)
 
-    def step(_: None, root: int) -> Iterator[StockLevel | Problem]:
+    def step(root: int) -> Iterator[StockLevel | Problem]:
         for endpoint, mark in zip(_STOCK, ("p", "v"), strict=True):
             tally = kept.Tally()
             for record in records(connection, endpoint, _query(connection, root)):
@@ -112,7 +128,11 @@ def stock(
                 yield StockLevel(f"{mark}{row[0]}", row[1], sum(tier.quantity for tier in found), found)
             tally.judge(endpoint)
 
-    return _walk(connection, cursor, _STOCK, step, begin=lambda: None)
+    def steps(roots: list[int]) -> Iterator[tuple[int, Iterator[StockLevel | Problem]]]:
+        for root in _allowed(connection, roots, _STOCK):
+            yield root, step(root)
+
+    return _walk(connection, cursor, _STOCK, steps)
 
 
 def prices(
@@ -121,7 +141,7 @@ def prices(
     """All prices. Raises what `Adapter` says; NotOffered for `only`."""
     _all_or_nothing(only)
 
-    def step(_: None, root: int) -> Iterator[PriceLevel | Problem]:
+    def step(root: int) -> Iterator[PriceLevel | Problem]:
         for endpoint, mark in zip(_PRICES, ("p", "v"), strict=True):
             tally = kept.Tally()
             for record in records(connection, endpoint, _query(connection, root)):
@@ -140,34 +160,32 @@ def prices(
                 )
             tally.judge(endpoint)
 
-    return _walk(connection, cursor, _PRICES, step, begin=lambda: None)
+    def steps(roots: list[int]) -> Iterator[tuple[int, Iterator[PriceLevel | Problem]]]:
+        for root in _allowed(connection, roots, _PRICES):
+            yield root, step(root)
 
-
-B = TypeVar("B")
+    return _walk(connection, cursor, _PRICES, steps)
 
 
 def _walk(
     connection: Connection,
     cursor: str | None,
     endpoints: tuple[str, ...],
-    step: Callable[[B, int], Iterator[T | Problem]],
+    steps: Callable[[list[int]], Iterator[tuple[int, Iterator[T | Problem]]]],
     *,
-    begin: Callable[[], B],
     first: tuple[str, ...] = (),
 ) -> Iterator[Page[T]]:
+    """The pages of each category in turn. `steps` is given those that are left; the calls of the first are allowed."""
     done = _done(cursor)
     connection.meter.take((_ROOTS, *first, *endpoints))
     roots = [root for root in _roots(connection) if root not in done]
     if not roots:
         yield Page((), None)
         return
-    names = begin()
-    for position, root in enumerate(roots):
-        if position:
-            connection.meter.take(endpoints)
+    for root, step in steps(roots):
         items: dict[str, T] = {}
         problems: list[Problem] = []
-        for found in step(names, root):
+        for found in step:
             if isinstance(found, Problem):
                 problems.append(found)
             else:
@@ -177,7 +195,15 @@ def _walk(
                 yield Page(tuple(items.values()), _cursor(done), tuple(problems))
                 items, problems = {}, []
         done.append(root)
-        yield Page(tuple(items.values()), None if position == len(roots) - 1 else _cursor(done), tuple(problems))
+        yield Page(tuple(items.values()), None if root == roots[-1] else _cursor(done), tuple(problems))
+
+
+def _allowed(connection: Connection, roots: list[int], endpoints: tuple[str, ...]) -> Iterator[int]:
+    """These categories, each when its calls are allowed; those of the first are."""
+    for position, root in enumerate(roots):
+        if position:
+            connection.meter.take(endpoints)
+        yield root
 
 
 def _roots(connection: Connection) -> list[int]:
@@ -208,11 +234,17 @@ class _Names:
             number, name = id_of(one.get("id")), text_of(one.get("name"))
             if number is not None and name is not None:
                 self._above[number] = (id_of(one.get("parentTaxonomy")), name)
+        self._paths: dict[int | None, str | None] = {}
         self._brands = _named(_listed(connection, "catalog/manufacturers"))
         self._groups = _named(_listed(connection, "catalog/attributegroups", language))
 
     def category(self, number: int | None) -> str | None:
         """The path of a category, from the top."""
+        if number not in self._paths:
+            self._paths[number] = self._path(number)
+        return self._paths[number]
+
+    def _path(self, number: int | None) -> str | None:
         names: list[str] = []
         while number in self._above and len(names) < 20:  # a circle is not followed for ever
             number, name = self._above[number]
@@ -232,15 +264,18 @@ def _named(listed: list[dict[str, Any]]) -> dict[int, str]:
     return {number: name for one in listed if (number := id_of(one.get("id"))) and (name := text_of(one.get("name")))}
 
 
-def _offer(product: kept.Row, variations: list[kept.Row], names: _Names) -> Offer | Problem:
+_Attributes = Mapping[int, tuple[int, str]]
+
+
+def _offer(product: kept.Row, variations: list[kept.Row], attributes: _Attributes, names: _Names) -> Offer | Problem:
     number, sku, barcode, maker, taxonomy, *prices, weight, active, varies, name, description, urls, tiers = product
     if varies and not variations:
         return Problem(str(number), "variations_missing", f"{sku} has variations, and BigBuy did not list them.")
     own_weight = Decimal(weight) if weight else None
     if variations:
-        found = tuple(_variant(row, own_weight, names) for row in variations)
+        found = tuple([_variant(row, own_weight, attributes, names) for row in variations])
     else:
-        found = (_sellable(f"p{number}", sku, barcode, prices, tiers=tiers, weight=own_weight, options={}),)
+        found = (_sellable(f"p{number}", sku, barcode, prices, tiers=tiers, weight=own_weight, options=()),)
     return Offer(
         id=str(number),
         title=name,
@@ -253,13 +288,15 @@ def _offer(product: kept.Row, variations: list[kept.Row], names: _Names) -> Offe
     )
 
 
-def _variant(row: kept.Row, product_weight: Decimal | None, names: _Names) -> OfferVariant:
-    _, number, sku, barcode, *prices, extra, tiers, attributes = row
+def _variant(row: kept.Row, product_weight: Decimal | None, attributes: _Attributes, names: _Names) -> OfferVariant:
+    _, number, sku, barcode, *prices, extra, tiers, listed = row
     weight = None if product_weight is None else product_weight + Decimal(extra or 0)
     options: dict[str, str] = {}
-    for group, value in json.loads(attributes or "[]"):
-        options.setdefault(names.group(group), value)
-    return _sellable(f"v{number}", sku, barcode, prices, tiers=tiers, weight=weight, options=options)
+    for id_ in listed.split(",") if listed else ():
+        group, value = attributes.get(int(id_), (0, None))
+        if value is not None:
+            options.setdefault(names.group(group), value)
+    return _sellable(f"v{number}", sku, barcode, prices, tiers=tiers, weight=weight, options=tuple(options.items()))
 
 
 def _sellable(
@@ -270,20 +307,20 @@ def _sellable(
     *,
     tiers: str | None,
     weight: Decimal | None,
-    options: Mapping[str, str],
+    options: tuple[tuple[str, str], ...],
 ) -> OfferVariant:
-    cost, list_price, recommended = (_money(price) for price in prices)
+    cost, list_price, recommended = [None if price is None else Money(Decimal(price), CURRENCY) for price in prices]
     known = kept.tiers(tiers)
     return OfferVariant(
         id=number,
         order_ref=sku,
         sku=sku,
         barcode=barcode,
-        options=tuple(options.items()),
+        options=options,
         cost=cost,
         list_price=list_price,
         recommended_price=recommended,
-        stock=None if known is None else sum(tier.quantity for tier in known),
+        stock=None if known is None else sum([tier.quantity for tier in known]),
         tiers=known or (),
         weight_grams=_grams(weight),
     )

@@ -1,19 +1,21 @@
 """A root category's lists, joined on disk. A record that comes twice counts once, the last time."""
 
 import json
-import sqlite3
+import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from services.suppliers.base import StockTier
 from services.suppliers.bigbuy.calls import drifted
-from services.suppliers.scratch import scratch
-from services.suppliers.wire import count_of, dicts, id_of, number_of, positive, text_of
+from services.suppliers.scratch import scratched
+from services.suppliers.wire import count_of, dicts, id_of, number_of, text_of
 
 Row = tuple[Any, ...]
+
+_BLANK = re.compile(r"[ \n\r\t]")
 
 _SCHEMA = """
 CREATE TABLE products (id INTEGER PRIMARY KEY, sku TEXT, barcode TEXT, manufacturer INTEGER, taxonomy INTEGER,
@@ -36,13 +38,12 @@ FROM products p LEFT JOIN texts t ON t.id = p.id LEFT JOIN images i ON i.id = p.
 ORDER BY p.id
 """
 _VARIATIONS = """
-SELECT v.product, v.id, v.sku, v.barcode, v.cost, v.list_price, v.recommended, v.extra_weight, s.tiers,
-       (SELECT json_group_array(json_array(a.attribute_group, a.name))
-        FROM variation_attributes o, json_each(o.attributes) e JOIN attributes a ON a.id = e.value
-        WHERE o.id = v.id)
-FROM variations v LEFT JOIN variation_stock s ON s.id = v.id
+SELECT v.product, v.id, v.sku, v.barcode, v.cost, v.list_price, v.recommended, v.extra_weight, s.tiers, o.attributes
+FROM variations v LEFT JOIN variation_stock s ON s.id = v.id LEFT JOIN variation_attributes o ON o.id = v.id
 ORDER BY v.product, v.id
 """
+
+_TOGETHER = 1_000  # rows that are stored at a time
 
 # A list of which so many records cannot be read, and more than can, has changed its form.
 _DRIFTED = 5
@@ -62,30 +63,42 @@ class Tally:
 
 
 class Spool:
-    """The lists of one root category."""
+    """The lists of one root category, on disk until it is closed."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
+    def __init__(self) -> None:
+        self._database = scratched(_SCHEMA)
         self.filled: set[str] = set()  # tables with a record
+        self.close = self._database.close
 
     def fill(
         self, table: str, endpoint: str, found: Iterable[dict[str, Any]], read: Callable[[dict[str, Any]], Row | None]
     ) -> Iterator[dict[str, Any]]:
         """Store a list; gives the records that could not be read. Raises FatalForConnection when most cannot."""
         tally = Tally()
-        statement = ""
+        rows: list[Row] = []
         for record in found:
             row = read(record)
             if row is None:
                 tally.bad += 1
                 yield record
                 continue
-            tally.good += 1
-            self.filled.add(table)
-            marks = ",".join("?" * len(row))
-            statement = statement or f"INSERT OR REPLACE INTO {table} VALUES ({marks})"  # noqa: S608  the names are ours
-            self._database.execute(statement, row)
+            rows.append(row)
+            if len(rows) == _TOGETHER:
+                tally.good += self._put(table, rows)
+                rows = []
+        tally.good += self._put(table, rows)
         tally.judge(endpoint)
+
+    def _put(self, table: str, rows: list[Row]) -> int:
+        if rows:
+            self.filled.add(table)
+            marks = ",".join("?" * len(rows[0]))
+            self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608  our names
+        return len(rows)
+
+    def attributes(self) -> dict[int, tuple[int, str]]:
+        """Every attribute's group and name. They are few, as brands are: it is products that use them."""
+        return {id_: (group, name) for id_, group, name in self._database.execute("SELECT * FROM attributes")}
 
     def products(self) -> Iterator[tuple[Row, list[Row]]]:
         """Every product in the order of ids, with its variations' rows."""
@@ -100,31 +113,25 @@ class Spool:
             yield product, own
 
 
-@contextmanager
-def spool() -> Iterator[Spool]:
-    """An empty one, gone at the end."""
-    with scratch(_SCHEMA) as database:
-        yield Spool(database)
-
-
 # -- what is kept of a record; None: it cannot be read -----------------------------------------------------------------
 
 
 def product(record: dict[str, Any]) -> Row | None:
     """A row of `products`."""
-    number, sku = id_of(record.get("id")), text_of(record.get("sku"))
-    if number is None or sku is None or not priced(record):
+    get = record.get
+    number, sku, prices = id_of(get("id")), text_of(get("sku")), _prices(record)
+    if number is None or sku is None or prices is None:
         return None
     return (
         number,
         sku,
-        text_of(record.get("ean13")),
-        id_of(record.get("manufacturer")),
-        id_of(record.get("taxonomy")),
-        *_prices(record),
-        _text(number_of(record.get("weight"))),
-        _flag(record.get("active"), default=1),
-        _flag(record.get("attributes"), default=0),
+        text_of(get("ean13")),
+        id_of(get("manufacturer")),
+        id_of(get("taxonomy")),
+        *prices,
+        _text(number_of(get("weight"))),
+        _flag(get("active"), default=1),
+        _flag(get("attributes"), default=0),
     )
 
 
@@ -136,29 +143,33 @@ def texts(record: dict[str, Any]) -> Row | None:
 
 def images(record: dict[str, Any]) -> Row | None:
     """A row of `images`: the addresses, the cover first."""
-    number = id_of(record.get("id"))
-    if number is None or not isinstance(record.get("images"), list):
+    number, listed = id_of(record.get("id")), record.get("images")
+    if number is None or not isinstance(listed, list):
         return None
-    covered = sorted(dicts(record["images"]), key=lambda one: not _flag(one.get("isCover"), default=0))
-    urls = [url for one in covered if (url := text_of(one.get("url"))) and url.startswith(("https://", "http://"))]
-    return number, "\n".join(dict.fromkeys(url for url in urls if not set(url) & set(" \n\r\t")))
+    covers: list[str] = []
+    others: list[str] = []
+    for one in dicts(listed):
+        url = text_of(one.get("url"))
+        if url and url.startswith(("https://", "http://")) and not _BLANK.search(url):
+            (covers if _flag(one.get("isCover"), default=0) else others).append(url)
+    return number, "\n".join(dict.fromkeys(covers + others))
 
 
 def variation(record: dict[str, Any]) -> Row | None:
     """A row of `variations`."""
-    number, parent, sku = id_of(record.get("id")), id_of(record.get("product")), text_of(record.get("sku"))
-    if number is None or parent is None or sku is None or not priced(record):
+    get = record.get
+    number, parent, sku, prices = id_of(get("id")), id_of(get("product")), text_of(get("sku")), _prices(record)
+    if number is None or parent is None or sku is None or prices is None:
         return None
-    weight = _text(number_of(record.get("extraWeight")))
-    return number, parent, sku, text_of(record.get("ean13")), *_prices(record), weight
+    return number, parent, sku, text_of(get("ean13")), *prices, _text(number_of(get("extraWeight")))
 
 
 def variation_attributes(record: dict[str, Any]) -> Row | None:
-    """A row of `variation_attributes`."""
-    number = id_of(record.get("id"))
-    if number is None or not isinstance(record.get("attributes"), list):
+    """A row of `variation_attributes`: their ids."""
+    number, listed = id_of(record.get("id")), record.get("attributes")
+    if number is None or not isinstance(listed, list):
         return None
-    return number, json.dumps([found for one in dicts(record["attributes"]) if (found := id_of(one.get("id")))])
+    return number, ",".join([str(found) for one in dicts(listed) if (found := id_of(one.get("id")))])
 
 
 def attribute(record: dict[str, Any]) -> Row | None:
@@ -179,9 +190,10 @@ def stock(record: dict[str, Any]) -> Row | None:
             return None
         days = [count_of(part.get(name)) for name in ("minHandlingDays", "maxHandlingDays")]
         found.append([quantity, *days, text_of(part.get("warehouse"))])
-    return number, text_of(record.get("sku")), json.dumps(found)
+    return number, text_of(record.get("sku")), json.dumps(found) if found else "[]"
 
 
+@lru_cache(10_000)  # quantities and times are small numbers: the same come again and again
 def tiers(stored: str | None) -> tuple[StockTier, ...] | None:
     """What `stock` stored, soonest first; None when nothing is known."""
     if stored is None:
@@ -190,16 +202,20 @@ def tiers(stored: str | None) -> tuple[StockTier, ...] | None:
     return tuple(sorted(found, key=lambda tier: (tier.min_days is None, tier.min_days or 0)))
 
 
-def priced(record: dict[str, Any]) -> bool:
-    """Whether its price is of the kind it always was: a number, its text, or nothing; what it comes to is another
-    matter."""
-    price = record.get("wholesalePrice", ...)
-    return price is None or price == "" or number_of(price) is not None
+def _prices(record: dict[str, Any]) -> tuple[str | None, str | None, str | None] | None:
+    """What it costs, in shops, and recommended; None when the first is not of the kind it always was.
+
+    That is a number, its text, or nothing; what it comes to is another matter.
+    """
+    get = record.get
+    cost = number_of(given := get("wholesalePrice", ...))
+    if cost is None and given is not None and given != "":
+        return None
+    return _price(cost), _price(number_of(get("inShopsPrice"))), _price(number_of(get("retailPrice")))
 
 
-def _prices(record: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
-    cost, shops, recommended = (positive(record.get(f"{name}Price")) for name in ("wholesale", "inShops", "retail"))
-    return _text(cost), _text(shops), _text(recommended)
+def _price(number: Decimal | None) -> str | None:
+    return None if number is None or number <= 0 else format(number, "f")
 
 
 def _text(number: Decimal | None) -> str | None:

@@ -341,37 +341,44 @@ def apply_range(session: Session, changeset: Changeset, *, items: int = RANGE) -
     left sets the state `applied` and `finished_at`. Returns how many items were dealt with: 0 when there were none.
     Does not commit. Raises StagingLost when the drafts of a product to be created are gone.
     """
-    begun = begin_range(session, changeset, items=items)
-    if begun is None:
-        return 0
-    end_range(session, changeset, begun)
-    return begun.upto - begun.after
-
-
-def begin_range(session: Session, changeset: Changeset, *, items: int = RANGE) -> Range | None:
-    """The first half of `apply_range`: nobody else applies this plan, nor changes the rows of the range. None at the
-    end."""
     _lock(session, changeset)
-    return None if changeset.finished_at is not None else _locked(session, changeset, changeset.applied_upto, items)
-
-
-def end_range(session: Session, changeset: Changeset, begun: Range) -> None:
-    """The second half."""
-    tally, variants = _write(session, changeset, begun)
-    _note(changeset, tally, variants=variants, upto=begun.upto)
+    if changeset.finished_at is not None:
+        return 0
+    found = _locked(session, changeset, changeset.applied_upto, items)
+    assert found is not None  # noqa: S101  # of whatever kinds its items are
+    tally, variants = _write(session, changeset, found)
+    _note(changeset, tally, variants=variants, upto=found.upto)
     session.flush()
+    return found.upto - found.after
 
 
-def apply_ahead(session: Session, changeset: Changeset, *, after: int, items: int, ready: Callable[[], bool]) -> bool:
+def makes_products(changeset: Changeset) -> bool:
+    """Whether products of a feed are still to be made."""
+    made = changeset.counts.get("applied", {}).get("products", {}).get("create", 0)
+    planned = changeset.counts.get("products", {}).get("create", 0)
+    return changeset.import_id is not None and planned > made + changeset.conflicts
+
+
+def apply_ahead(
+    session: Session,
+    changeset: Changeset,
+    *,
+    after: int,
+    items: int,
+    begun: Callable[[int], None],
+    ready: Callable[[], bool],
+) -> bool:
     """Apply the range behind `after` while another transaction applies the one before it, and note it when that stands.
 
-    `ready` waits for the other to end and says whether it did well. Returns whether this one stands; if not, it is to
-    be rolled back. Only ranges that do nothing but make products of a feed are applied like this: they wait for no row
-    that somebody else holds while the other one does, and nobody waits for theirs. The plan's last range never is.
+    `begun` is told up to which item it goes; `ready` waits for the other to end and says whether it did well. Returns
+    whether this one stands; if not, it is to be rolled back. Only ranges that do nothing but make products of a feed
+    are applied like this: they wait for no row that somebody else holds while the other one does, and nobody waits for
+    theirs. The plan's last range never is: then `begun` is told nothing.
     """
     found = _locked(session, changeset, after, items, only={OF_FEED})
     if found is None or found.upto >= changeset.items:
         return False
+    begun(found.upto)
     tally, variants = _write(session, changeset, found)
     if not ready():
         return False

@@ -1,8 +1,8 @@
 """A plan that is to be applied, as the work of a job: range after range, resumable, and stoppable in between."""
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,11 @@ from services.models import Changeset
 NO_WAIT = text("SET LOCAL synchronous_commit TO off")
 WAIT = text("SET LOCAL synchronous_commit TO DEFAULT")
 _NOTE = "updating the catalogue"
+
+
+_LANES = 2
+_STANDS: "Future[bool]" = Future()  # what was applied when we came
+_STANDS.set_result(True)
 
 
 class ChangesetNotApplying(Conflict):
@@ -41,8 +46,12 @@ def apply_changeset(
     ranges, the plan is `planned` again and can be applied further. Raises ChangesetNotApplying, StagingLost, Stopped.
     """
     try:
-        with ThreadPoolExecutor(1) as lane:
-            while _next(run, changeset_id, ended, lane, ends_job=ends_job):
+        left: Changeset | None = _begun(run, changeset_id)
+        while left is not None:
+            if apply.makes_products(left):
+                _in_lanes(run, left)
+            left = _next(run, changeset_id, ended, ends_job=ends_job)
+            if left is not None:
                 run.checkpoint()
     except Stopped as stopped:
         if isinstance(stopped.outcome, Cancel):
@@ -63,61 +72,75 @@ def outcome(changeset: Changeset) -> dict[str, Any]:
     }
 
 
+def _begun(run: Run, changeset_id: UUID) -> Changeset:
+    with run.transaction() as session:
+        return _applying(session, changeset_id)
+
+
+def _applying(session: Session, changeset_id: UUID) -> Changeset:
+    changeset = session.get_one(Changeset, changeset_id)
+    if changeset.state not in ("applying", "applied"):
+        raise ChangesetNotApplying(f"{ChangesetNotApplying.__doc__} It is {changeset.state}.")
+    return changeset
+
+
 def _next(
     run: Run,
     changeset_id: UUID,
     ended: Callable[[Session, Changeset], dict[str, Any]] | None,
-    lane: ThreadPoolExecutor,
     *,
     ends_job: bool,
-) -> bool:
-    """Apply the next range, and the one behind it at the same time where that only makes products. Is something left?
+) -> Changeset | None:
+    """Apply the next range. Returns the plan as it is then, None if nothing is left of it."""
+    with run.transaction() as session:
+        session.execute(NO_WAIT)
+        changeset = _applying(session, changeset_id)
+        apply.apply_range(session, changeset, items=apply.RANGE)
+        run.progress_report = (changeset.applied_upto, changeset.items, _NOTE)
+        if changeset.finished_at is None:
+            return changeset
+        session.execute(WAIT)
+        more = ended(session, changeset) if ended else {}
+        if ends_job:
+            run.finish(session, {**outcome(changeset), **more})
+    return None
 
-    Most of the time goes into indexes, which two server processes fill nearly twice as fast. The second range is
-    committed when the first is: cut anywhere, what is applied is a beginning of the plan.
+
+def _in_lanes(run: Run, changeset: Changeset) -> None:
+    """Apply the next ranges, two at a time, up to the first that does more than make products of a feed.
+
+    Most of the time goes into indexes, which two server processes fill nearly twice as fast. Each range is committed
+    when the one before it is: cut anywhere, what is applied is a beginning of the plan.
     """
-    stands: SimpleQueue[bool] = SimpleQueue()  # whether the first range does
-    ahead: Future[int] | None = None
+    after, before = changeset.applied_upto, _STANDS
+    running: deque[tuple[int, Future[bool]]] = deque()
+    with ThreadPoolExecutor(_LANES) as lanes:
+        while after >= 0:
+            begun: Future[int] = Future()
+            before = lanes.submit(_ahead, run, changeset.id, after, before, begun)
+            after = begun.result()
+            running.append((after, before))
+            while running and (after < 0 or len(running) == _LANES):
+                upto, first = running.popleft()
+                if first.result():
+                    run.progress(upto, changeset.items, _NOTE)
+                else:
+                    after = -1
+
+
+def _ahead(run: Run, changeset_id: UUID, after: int, before: "Future[bool]", begun: "Future[int]") -> bool:
+    """Apply a range when `before` stands. `begun` is told up to which item it goes, or -1. Returns whether it did."""
     try:
         with run.transaction() as session:
             session.execute(NO_WAIT)
             changeset = session.get_one(Changeset, changeset_id)
-            if changeset.state not in ("applying", "applied"):
-                raise ChangesetNotApplying(f"{ChangesetNotApplying.__doc__} It is {changeset.state}.")
-            begun = apply.begin_range(session, changeset, items=apply.RANGE)
-            if begun is not None:
-                if apply.OF_FEED in begun.kinds and begun.upto < changeset.items:
-                    ahead = lane.submit(_ahead, run, changeset_id, begun.upto, stands)
-                apply.end_range(session, changeset, begun)
-            upto, items = changeset.applied_upto, changeset.items
-            if changeset.finished_at is not None:
-                session.execute(WAIT)
-                run.progress_report = (upto, items, _NOTE)
-                more = ended(session, changeset) if ended else {}
-                if ends_job:
-                    run.finish(session, {**outcome(changeset), **more})
-            is_over = changeset.finished_at is not None
-    except BaseException:
-        stands.put(False)
-        if ahead is not None:
-            ahead.exception()
-        raise
-    stands.put(True)
-    if ahead is not None:
-        upto = ahead.result() or upto
-    if not run.ended:
-        run.progress_report = (upto, items, _NOTE)
-    return not is_over
-
-
-def _ahead(run: Run, changeset_id: UUID, after: int, stands: "SimpleQueue[bool]") -> int:
-    """Apply the range behind the one that is being applied. Returns up to which item, or 0 if it has to wait."""
-    try:
-        with run.transaction() as session:
-            session.execute(NO_WAIT)
-            changeset = session.get_one(Changeset, changeset_id)
-            if not apply.apply_ahead(session, changeset, after=after, items=apply.RANGE, ready=stands.get):
+            if not apply.apply_ahead(
+                session, changeset, after=after, items=apply.RANGE, begun=begun.set_result, ready=before.result
+            ):
                 raise _Withdrawn
-            return changeset.applied_upto
+            return True
     except _Withdrawn:
-        return 0
+        return False
+    finally:
+        if not begun.done():
+            begun.set_result(-1)

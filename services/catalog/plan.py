@@ -23,7 +23,7 @@ from services.catalog.drafts import DRAFTS, REMEMBER, REMEMBERED, WHOLE_RUN, Sta
 from services.core.ids import new_id
 from services.models import Changeset
 
-ROWS = 20_000  # drafts a range, about
+ROWS = 40_000  # drafts a range, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +57,17 @@ SELECT set_config('work_mem', '64MB', true), set_config('plan_cache_mode', 'forc
 """)
 
 _RANGE = text("""
-WITH d AS (
-    SELECT product_key FROM import_drafts
-    WHERE merchant_id = :merchant_id AND import_id = :import_id AND product_key > :after
-    ORDER BY product_key LIMIT :rows
-),
-m AS (
-    SELECT product_key FROM import_missing
-    WHERE merchant_id = :merchant_id AND import_id = :import_id AND product_key > :after
-    ORDER BY product_key LIMIT :rows
-)
-SELECT (SELECT min(product_key) FROM d) AS first, (SELECT max(product_key) FROM d) AS last_draft,
-    (SELECT max(product_key) FROM m) AS last_missing, (SELECT count(*) FROM d) AS drafts,
-    (SELECT count(*) FROM m) AS missing
+SELECT d.first, d.last AS last_draft, m.last AS last_missing, d.drafts, m.missing
+FROM (SELECT min(product_key) AS first, max(product_key) AS last, count(*) AS drafts FROM (
+        SELECT product_key FROM import_drafts
+        WHERE merchant_id = :merchant_id AND import_id = :import_id AND product_key > :after
+        ORDER BY product_key LIMIT :rows
+     ) range) d,
+     (SELECT max(product_key) AS last, count(*) AS missing FROM (
+        SELECT product_key FROM import_missing
+        WHERE merchant_id = :merchant_id AND import_id = :import_id AND product_key > :after
+        ORDER BY product_key LIMIT :rows
+     ) range) m
 """)
 
 

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from services.formats.runs import Run
 
 
+class Place(NamedTuple):
+    """Where a line of a file begins: how many bytes are before it, and its number."""
+
+    offset: int
+    line: int
+
+
 class Draft(NamedTuple):
     """One record of a feed, in the words of the catalogue. Every value is text ready for COPY, or None.
 
@@ -75,9 +82,9 @@ class Reading:
     sheet: str = ""  # of a workbook
     # All records once more as they stand in the file, with their line: cells below `headers`, nothing judged.
     rows: Callable[[], Iterator[tuple[int, list[str]]]] | None = None
-    # All records once more in runs that say what they come to by a hash (of `salt` too), and what one run comes to;
-    # None where records cannot be told apart like that.
-    runs: "Callable[[bytes], Iterator[Run]] | None" = None
+    # All records once more, or those from a place on, in runs that say what they come to by a hash (of `salt` too), and
+    # what one run comes to; None where records cannot be told apart like that.
+    runs: "Callable[[bytes, Place | None], Iterator[Run]] | None" = None
     drafts_of: "Callable[[Run], Iterator[Draft | RowError]] | None" = None
 
 

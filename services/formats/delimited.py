@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from services.formats import exported, generic, headers, packed, records, runs, shopify, sniff, table, woocommerce
 from services.formats import mapping as mappings
-from services.formats.base import Draft, FeedRefused, Reading, RowError
+from services.formats.base import Draft, FeedRefused, Place, Reading, RowError
 from services.formats.sections import Sections
 from services.formats.woocommerce_headers import in_english
 
@@ -20,6 +20,8 @@ _FORMATS = (
     (woocommerce.FORMAT, woocommerce.recognises, woocommerce.mapper),
     (generic.FORMAT, lambda _: True, generic.mapper),
 )
+
+_BEGIN = Place(0, 1)
 
 
 def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: mappings.Mapping | None = None) -> Reading:
@@ -34,15 +36,23 @@ def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: mapp
     newline: str | None = None
 
     def from_line(
-        delimiter: str, first_line: int, width: int, trims: bool = False, *, judged: bool = True
+        delimiter: str,
+        first_line: int,
+        width: int,
+        trims: bool = False,
+        *,
+        judged: bool = True,
+        start: Place = _BEGIN,
     ) -> Iterator[records.Record | RowError]:
-        stream.seek(0)
-        text = io.TextIOWrapper(stream, encoding, errors="replace", newline=newline)
+        stream.seek(start.offset)
+        codec = encoding if start.offset == 0 else encoding.removesuffix("-sig")
+        text = io.TextIOWrapper(stream, codec, errors="replace", newline=newline)
         try:
-            for _ in range(first_line - 1):
+            for _ in range(first_line - start.line):
                 text.readline(records.LONGEST)
+            line = max(first_line, start.line)
             yield from records.records(
-                text, delimiter=delimiter, width=width, line=first_line, trims=trims, clean=clean, judged=judged
+                text, delimiter=delimiter, width=width, line=line, trims=trims, clean=clean, judged=judged
             )
         finally:
             with contextlib.suppress(ValueError):  # its owner has closed it already
@@ -74,8 +84,8 @@ def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: mapp
         make_mapper = mappings.applied(make_mapper, mapping, found.headers)
     columns, to_draft, apart = make_mapper(found)
 
-    def from_begin(*, judged: bool = True) -> Iterator[records.Record | RowError]:
-        items = from_line(found.delimiter, found.first_line, width, found.trims, judged=judged)
+    def from_begin(*, judged: bool = True, start: Place = _BEGIN) -> Iterator[records.Record | RowError]:
+        items = from_line(found.delimiter, found.first_line, width, found.trims, judged=judged, start=start)
         if not sections.any:
             return items
         is_product = sections.placing()
@@ -86,11 +96,11 @@ def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: mapp
             if not isinstance(item, RowError):
                 yield item
 
-    def in_runs(salt: bytes) -> Iterator[runs.Run]:
+    def in_runs(salt: bytes, start: Place | None = None) -> Iterator[runs.Run]:
         assert apart is not None  # noqa: S101  or nobody was given this function
         learned = (name, found.headers, found.trims, clean, default_currency, apart.learned)
         return runs.runs(
-            from_begin(),
+            from_begin(start=start or _BEGIN),
             keys=apart.keys,
             salt=salt + repr(learned).encode("utf-8", "surrogatepass"),
         )

@@ -5,25 +5,32 @@ output. It knows nothing of databases, starts in a tenth of a second, and ends w
 anywhere, either of the two leaves nothing behind.
 """
 
+import contextlib
 import io
 import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import fields, replace
 from typing import Any, BinaryIO
 
 from services.core.errors import Unavailable
 from services.formats import packed
 from services.formats.base import FeedRefused
 from services.imports.batches import Batch, Found, How, batches
+from services.imports.parts import fit, join, middle
 
-LARGE = 8 * 1024**2  # bytes: what is smaller is read before a process has started
+LARGE = 8 * 1024**2  # bytes: what is smaller is read before a process has started; twice that, before two have
 
 
 class ReaderLost(Unavailable):
     """The process that reads the file has died. The file will be read again from its beginning."""
+
+
+class NotInParts(Exception):
+    """The two parts of the file do not fit together: it is to be read again, by one."""
 
 
 class ReaderFailed(RuntimeError):
@@ -56,12 +63,35 @@ class _Own(io.RawIOBase):
         return self._at
 
 
-def read_apart(stream: BinaryIO, how: How, found: Found) -> Iterator[Batch]:
-    """As `batches`, by another process if the file is large. Raises FeedRefused, ReaderLost."""
-    if packed.size_of(stream) < LARGE:
+def read_apart(stream: BinaryIO, how: How, found: Found, *, in_parts: bool = True) -> Iterator[Batch]:
+    """As `batches`, by another process if the file is large; by two, if it is larger and no run of it is known.
+
+    Raises FeedRefused, ReaderLost, and NotInParts at the end: then nothing that was given out counts.
+    """
+    size = packed.size_of(stream)
+    if size < LARGE:
         stream.seek(0)
         yield from batches(stream, how, found)
         return
+    in_parts = in_parts and size >= 2 * LARGE and found.unchanged.is_empty() and not how.again
+    with ThreadPoolExecutor(2) as lanes, contextlib.ExitStack() as readers:
+        process = readers.enter_context(_reader(stream))
+        place = middle(stream, size) if in_parts else None
+        if place is None:
+            yield from _heard(process, how, found)
+            return
+        rest = Found()
+        first = _heard(process, replace(how, upto=place.line), found)
+        second = _heard(readers.enter_context(_reader(stream)), replace(how, behind=place), rest)
+        yield from _together(lanes, {first: 0.0, second: place.offset / size})
+    if not fit(found, rest):
+        raise NotInParts
+    join(found, rest)
+
+
+@contextlib.contextmanager
+def _reader(stream: BinaryIO) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that reads the file, as it is going to be told; at the end of the block it ends."""
     descriptor = stream.fileno()
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, str(descriptor)],
@@ -73,20 +103,40 @@ def read_apart(stream: BinaryIO, how: How, found: Found) -> Iterator[Batch]:
     )
     assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018  # they were asked for
     try:
-        with process.stdin, process.stdout:
-            try:
-                pickle.dump((how, found), process.stdin)
-                process.stdin.close()
-                yield from _heard(process.stdout, found)
-            except (EOFError, pickle.UnpicklingError, BrokenPipeError) as error:
-                raise ReaderLost(retry_after=1) from error
+        yield process
     finally:
-        process.kill()
+        process.kill()  # first: somebody may still listen
         process.wait()
+        process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
 
 
-def _heard(output: Any, found: Found) -> Iterator[Batch]:
-    """What the other process says, up to its end."""
+def _together(lanes: ThreadPoolExecutor, parts: dict[Iterator[Batch], float]) -> Iterator[Batch]:
+    """What the readers of parts say, as it comes. `parts`: where in the file, from 0 to 1, each begins."""
+    done = dict.fromkeys(parts, 0.0)
+    heard = {lanes.submit(next, part, None): part for part in parts}
+    while heard:
+        for one in wait(heard, return_when=FIRST_COMPLETED).done:
+            part, batch = heard.pop(one), one.result()
+            if batch is not None:
+                heard[lanes.submit(next, part, None)] = part
+                done[part] = max(0.0, (batch.done or 0.0) - parts[part])
+                yield batch._replace(done=min(1.0, sum(done.values())))
+
+
+def _heard(process: "subprocess.Popen[bytes]", how: How, found: Found) -> Iterator[Batch]:
+    """What a reader says that is told how to read, up to its end."""
+    assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018  # they were asked for
+    try:
+        pickle.dump((how, found), process.stdin)
+        process.stdin.close()
+        yield from _said(process.stdout, found)
+    except (EOFError, pickle.UnpicklingError, BrokenPipeError) as error:
+        raise ReaderLost(retry_after=1) from error
+
+
+def _said(output: Any, found: Found) -> Iterator[Batch]:
     while True:
         said = pickle.load(output)  # noqa: S301  # our own process
         if isinstance(said, Batch):

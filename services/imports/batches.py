@@ -7,7 +7,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from services.formats import mapping as mappings
 from services.formats import read
-from services.formats.base import Reading
+from services.formats.base import Place, Reading
+from services.formats.runs import Run
 from services.imports.known import Known
 from services.imports.rows import rows_of
 from services.imports.tally import ErrorTally
@@ -35,6 +36,8 @@ class How:
     mapping: Any  # what somebody has said of its columns, as plain data
     salt: bytes  # what the reading of its records depends on besides the file
     again: bool = False  # runs are passed over that were the first time, and no others
+    upto: int | None = None  # a line: the first run that begins behind it is not read any more, nor what follows
+    behind: Place | None = None  # only what follows the first run from here on is read
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class Found:
     encoding: str = ""
     delimiter: str = ""
     columns: dict[str, str] = field(default_factory=dict)
+    edge: int | None = None  # of a part of a file: the line on which it has left off, or has begun
 
     def note(self, n: int, print_: int | None) -> bool:
         """Whether the nth run, the next that is met, is passed over."""
@@ -71,7 +75,32 @@ def batches(
     found.format, found.encoding, found.delimiter = reading.format, reading.encoding, reading.delimiter
     found.columns = dict(reading.columns)
     passed_over = passed_over or (found.noted if how.again else found.note)
-    return _batches(reading, rows_of(reading, found.tally, salt=how.salt, passed_over=passed_over))
+    runs = reading.runs(how.salt, how.behind) if reading.runs is not None else None
+    if how.behind is not None:
+        runs = _behind(runs or iter(()), found)
+    elif how.upto is not None and runs is not None:
+        runs = _upto(how.upto, runs, found)
+    return _batches(reading, rows_of(reading, runs, found.tally, passed_over=passed_over))
+
+
+def _upto(line: int, runs: Iterator[Run], found: Found) -> Iterator[Run]:
+    """The runs before the first one that begins behind a line."""
+    for run in runs:
+        if run.items[0][0] > line:
+            found.edge = run.items[0][0]
+            return
+        yield run
+
+
+def _behind(runs: Iterator[Run], found: Found) -> Iterator[Run]:
+    """The runs behind the first one; none if that has errors: then who knows where a record begins."""
+    first = next(runs, None)
+    if first is None or first.print is None:
+        return
+    for run in runs:
+        if found.edge is None:
+            found.edge = run.items[0][0]
+        yield run
 
 
 def _batches(reading: Reading, rows: Iterator[list[str]]) -> Iterator[Batch]:

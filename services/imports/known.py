@@ -18,6 +18,10 @@ class Known:
     def __bool__(self) -> bool:
         return any(self._seen)
 
+    def is_empty(self) -> bool:
+        """Whether no run is known at all."""
+        return not self._prints
+
     def pass_over(self, print_: int) -> bool:
         """Whether a run that was met is known; then it counts as seen."""
         at = bisect_left(self._prints, print_)

@@ -27,14 +27,14 @@ _TABS = len(COLUMNS) - 1
 
 
 def rows_of(
-    reading: Reading, tally: ErrorTally, *, salt: bytes, passed_over: Callable[[int, int | None], bool]
+    reading: Reading, runs: Iterator[Run] | None, tally: ErrorTally, *, passed_over: Callable[[int, int | None], bool]
 ) -> Iterator[list[str]]:
     """The rows of one record or run after the other; an empty list now and then, where many runs give none.
 
-    Errors are added to the tally. ``passed_over`` says of each run, by its number in the file and its hash, whether it
-    is left out; it is not asked where the file is not read in runs.
+    ``runs`` are those of the reading that are meant, None where it is not read in runs. Errors are added to the tally.
+    ``passed_over`` says of each run, by its number among them and its hash, whether it is left out.
     """
-    if reading.runs is None or reading.drafts_of is None:
+    if runs is None or reading.drafts_of is None:
         for record in reading.records:
             row = _row(record, tally)
             if row is not None:
@@ -42,7 +42,7 @@ def rows_of(
         return
     drafts_of = reading.drafts_of
     since = 0
-    for n, run in enumerate(reading.runs(salt)):
+    for n, run in enumerate(runs):
         if passed_over(n, run.print):
             since += 1
             if since == _PAUSE:

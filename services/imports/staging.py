@@ -19,7 +19,7 @@ from services.catalog.drafts import StagingLost
 from services.core.clock import now
 from services.core.errors import Conflict, Invalid
 from services.formats.base import Draft
-from services.imports.apart import read_apart
+from services.imports.apart import NotInParts, read_apart
 from services.imports.batches import Batch, Found, How, batches
 from services.imports.mappings import mapping_of
 from services.imports.row_errors import forget_errors, record_errors
@@ -106,7 +106,13 @@ def stage(run: Run, import_: Import, changeset: Changeset, stream: BinaryIO) -> 
     run.progress(0, None, "reading")
     if again:
         found.marks = bytearray(unpack(import_.skipped_runs) if import_.skipped_runs else b"")
-    staged = _stage(run, import_, read_apart(stream, how, found))
+    try:
+        staged = _stage(run, import_, read_apart(stream, how, found))
+    except NotInParts:
+        found = Found()
+        with run.transaction() as session:
+            begin_staging(session, import_)
+        staged = _stage(run, import_, read_apart(stream, how, found, in_parts=False))
     if again:
         with run.transaction() as session:
             _verify(session, session.get_one(Import, import_.id), staged=staged)

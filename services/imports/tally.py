@@ -26,3 +26,10 @@ class ErrorTally:
         self.total += 1
         if len(self.kept) < KEPT_ERRORS:
             self.kept.append(error)
+
+    def extend(self, other: "ErrorTally") -> None:
+        """Count and keep what another one has, behind its own."""
+        self.codes += other.codes
+        self.fatal += other.fatal
+        self.total += other.total
+        self.kept += other.kept[: KEPT_ERRORS - len(self.kept)]

@@ -14,7 +14,7 @@ BODY = "a,Lamp,1,9.00\na,,2,9.50\nb,Mug,3,2.00\n\nc,Vase,4,30.00\n"
 def runs(text: str, salt: bytes = b"", **options: object) -> list[Run]:
     reading = delimited.read(io.BytesIO(text.encode()), **options)  # type: ignore[arg-type]
     assert reading.runs is not None
-    return list(reading.runs(salt))
+    return list(reading.runs(salt, None))
 
 
 def lines(found: list[Run]) -> list[list[int]]:
@@ -33,7 +33,7 @@ def test_neighbours_that_name_the_same_product_are_a_run() -> None:
     reading = delimited.read(io.BytesIO((HEAD + BODY).encode()))
     assert reading.runs is not None
     assert reading.drafts_of is not None
-    assert [one for run in reading.runs(b"") for one in reading.drafts_of(run)] == list(reading.records)
+    assert [one for run in reading.runs(b"", None) for one in reading.drafts_of(run)] == list(reading.records)
 
 
 def test_a_run_is_known_wherever_it_stands_and_by_every_cell() -> None:

@@ -1,5 +1,7 @@
 """One feed after another: what becomes of rows, and what does not."""
 
+import io
+import random
 from datetime import timedelta
 from decimal import Decimal
 
@@ -12,7 +14,7 @@ from services.core.clock import now
 from services.core.db import transaction
 from services.core.settings import get_settings
 from services.formats.base import FeedRefused
-from services.imports import apart, batches
+from services.imports import apart, batches, parts
 from services.imports.original_rows import OriginalRowsGone, original_rows
 from services.imports.receive import FeedNotUsable, ImportAlreadyActive
 from services.imports.tally import KEPT_ERRORS
@@ -20,6 +22,7 @@ from services.storage import get_storage
 from services.storage.base import FileMissing
 from tests import inline
 from tests.conftest import make_merchant
+from tests.examples import examples
 from tests.imports.importing import (
     begin,
     catalogue,
@@ -321,6 +324,59 @@ def test_a_large_file_is_read_by_another_process_to_the_same_end(merchant, monke
     assert reload(again).staged_rows == 2  # but for the product with the error nothing was read
 
 
+CELLS = ("plain", "", '"quoted, comma"', '"two\nlines"', '"x\n\n\ny,1,2,3,4"', '"l\nA,b,S1,1.00,2\nA,b,S2,1,2"')
+BROKEN = ('5" wide', '"open', "a\rb", "\x1f", "\0", '" ', "\u2028")
+
+
+def _feed(*, broken: float) -> bytes:
+    rows = [("Handle", "Title", "Variant SKU", "Variant Price", "Variant Inventory Qty")]
+    for n in range(random.randrange(12, 40)):
+        cell = random.choice(BROKEN if random.random() < broken else CELLS)
+        rows.append((f"p{n // 3}", cell, f"S{n}", random.choice(("1.00", "2.50", "x")), "1"))
+    return random.choice(("\n", "\r\n")).join(map(",".join, rows)).encode(random.choice(("utf-8", "utf-8-sig")))
+
+
+def _read(feed: bytes, **part: object) -> tuple[bytes, batches.Found]:
+    found = batches.Found()
+    rows = batches.batches(io.BytesIO(feed), batches.How("EUR", None, b"salt", **part), found)  # type: ignore[arg-type]
+    return b"".join(batch.text for batch in rows), found
+
+
+@pytest.mark.parametrize("broken", [0.0, 0.02])
+def test_two_parts_of_a_file_are_what_one_reader_finds_or_do_not_fit(broken):
+    fitting = 0
+    for _ in range(examples(10)):
+        feed = _feed(broken=broken)
+        whole, found = _read(feed)
+        place = parts.middle(io.BytesIO(feed), len(feed))
+        if place is None:
+            continue
+        (first, own), (second, rest) = _read(feed, upto=place.line), _read(feed, behind=place)
+        if not parts.fit(own, rest):
+            continue
+        fitting += bool(first and second)
+        parts.join(own, rest)
+        assert first + second == whole, feed
+        assert (vars(own.tally), own.marks) == (vars(found.tally), found.marks), feed
+    assert fitting or broken
+
+
+def test_parts_that_do_not_fit_are_read_again_as_one_file(merchant, monkeypatch):
+    rows = [f'p{n // 2:02},"two\nlines",{n}-S,{n + 1}.50\n' for n in range(40)]
+    rows[3] = 'p01,5" wide,3-S,1.00\n'  # one quote more: where they seem to be closed they are open
+    feed = "Handle,Title,Variant SKU,Variant Price\n" + "".join(rows)
+    other = make_merchant()
+    run_feed(other, feed)
+    monkeypatch.setattr(apart, "LARGE", 0)
+    fits = []
+    monkeypatch.setattr(apart, "fit", lambda first, second: fits.append(parts.fit(first, second)) or fits[-1])
+    import_ = begin(merchant, feed)
+    assert inline.work(import_.job_id)["state"] == "succeeded"
+    assert fits == [False]
+    assert catalogue(merchant) == catalogue(other)
+    assert (errors_of(import_), reload(import_).staged_rows) == ([], 40)
+
+
 def test_when_the_other_process_dies_the_file_is_read_again(merchant, monkeypatch):
     monkeypatch.setattr(apart, "LARGE", 0)
     import_ = begin(merchant, SHOPIFY)
@@ -339,9 +395,9 @@ def test_whoever_leaves_off_reading_leaves_no_process_behind(tmp_path, monkeypat
     with path.open("rb") as file:
         reading = apart.read_apart(file, batches.How(None, None, b""), batches.Found())
         assert next(reading).rows == batches.BATCH_ROWS
-        [reader] = [child for child in psutil.Process().children() if apart.__name__ in child.cmdline()]
+        readers = [child for child in psutil.Process().children() if apart.__name__ in child.cmdline()]
         reading.close()
-    assert not reader.is_running()
+    assert [reader.is_running() for reader in readers] == [False, False]
 
 
 def test_the_other_process_refuses_a_file_as_this_one_does(tmp_path, monkeypatch):

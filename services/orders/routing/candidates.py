@@ -38,6 +38,7 @@ WHERE lines.order_id = :order_id AND lines.variant_id IS NOT NULL
 ORDER BY lines.n
 """)
 
+# A few links, each followed by key: LIMIT says so, since statistics do not know how much is a merchant's (0018).
 # `taken` is what orders are about to take, or took since the supplier told its stock: its number knows nothing of that.
 # Ids are in the order of time, so that only what is recent is looked at, however long an offer has been sold. Keys of
 # offers are collated otherwise than what names them in intents: said here, or its index would not be used.
@@ -47,10 +48,14 @@ SELECT links.variant_id, found.connection_id, found.id, found.order_ref,
     extract(epoch FROM clock_timestamp() - fresh.at) AS stock_age, taken.pieces AS taken,
     found.gone_at IS NOT NULL OR offers.gone_at IS NOT NULL AS gone, offers.active
 FROM offer_links links
-JOIN offer_variants found ON found.merchant_id = links.merchant_id AND found.connection_id = links.connection_id
-    AND found.id = links.offer_variant_id
-JOIN offers ON offers.merchant_id = found.merchant_id AND offers.connection_id = found.connection_id
-    AND offers.id = found.offer_id
+CROSS JOIN LATERAL (
+    SELECT * FROM offer_variants WHERE offer_variants.merchant_id = :merchant_id
+        AND offer_variants.connection_id = links.connection_id AND offer_variants.id = links.offer_variant_id
+    LIMIT 1) found
+CROSS JOIN LATERAL (
+    SELECT * FROM offers WHERE offers.merchant_id = :merchant_id
+        AND offers.connection_id = found.connection_id AND offers.id = found.offer_id
+    LIMIT 1) offers
 JOIN connections ON connections.id = found.connection_id
 CROSS JOIN LATERAL (SELECT greatest(found.stock_at, connections.stock_at, connections.offers_at) AS at) fresh
 CROSS JOIN LATERAL (

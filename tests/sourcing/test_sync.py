@@ -240,8 +240,10 @@ def test_killed_at_every_step_it_comes_to_the_same_end(world, monkeypatch):
         job = begin(merchant, SyncSupplierProducts(connection_id=connection))
         with pytest.raises(Killed):
             inline.work(job, make_run=lambda claim, at=step: Doomed(claim, fatal_step=at))
-        inline.lose(job)
-        again = inline.work(job)
+        again = inline.state_of(job)
+        if again["state"] == "running":  # else it was killed behind its last commit, and is over
+            inline.lose(job)
+            again = inline.work(job)
         assert again["state"] == "succeeded", (step, again)
         found = catalogue(merchant, "bigbuy"), catalogue(merchant), stored(merchant, connection)
         assert found == expected, step

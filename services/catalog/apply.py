@@ -81,8 +81,8 @@ LATERAL (SELECT ctid, id, version FROM variants
          LIMIT 1) own ON true
 """
 
-# Sorts stay in memory, no plan is kept that was made while the tables were empty.
-_SET_UP = text("""
+# Sorts stay in memory, no plan is kept that was made while the tables were empty, rows are looked up one by one.
+ROW_BY_ROW = text("""
 SELECT set_config('work_mem', '64MB', true), set_config('plan_cache_mode', 'force_custom_plan', true),
     set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
     set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
@@ -400,7 +400,7 @@ def _locked(
     session: Session, changeset: Changeset, after: int, items: int, *, only: set[str] | None = None
 ) -> Range | None:
     """The next range, its rows locked; None for one with items of other kinds than `only`."""
-    session.execute(_SET_UP)
+    session.execute(ROW_BY_ROW)
     where: dict[str, Any] = {"merchant_id": changeset.merchant_id, "changeset_id": changeset.id, "after": after}
     upto = _end(session, changeset, min(after + items, changeset.items), where)
     where |= {"upto": upto, "source": changeset.source or ""}
@@ -454,7 +454,7 @@ def _create_of_feed(session: Session, changeset: Changeset, items: Any, where: d
     session.execute(_SET_UP_JOINS)
     writes = None if changeset.writes is None else tuple(changeset.writes)
     made = session.execute(_create_of_feed_sql(writes), {**where, **more, "salt": salt(writes)}).one()
-    session.execute(_SET_UP)
+    session.execute(ROW_BY_ROW)
     if made.products != made.items:
         raise StagingLost(retry_after=1)
     return int(made.products), int(made.variants)

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.catalog.apply import PRODUCT_FIELDS, VARIANT_FIELDS
+from services.catalog.apply import PRODUCT_FIELDS, ROW_BY_ROW, VARIANT_FIELDS
 from services.catalog.applying import NO_WAIT, WAIT
 from services.catalog.changesets import apply_now, get_changeset, hand_over, propose
 from services.catalog.jobs import RevertChangeset
@@ -29,13 +29,6 @@ class ChangesetNotRevertible(Conflict):
     """Only what was applied can be taken back, when the plan is over."""
 
 
-# Rows are looked up one by one, whatever the planner believes about tables that were empty a minute ago.
-_SET_UP = text("""
-SELECT set_config('work_mem', '64MB', true), set_config('plan_cache_mode', 'force_custom_plan', true),
-    set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-    set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-    set_config('enable_nestloop', 'on', true)
-""")
 # The items of one product are never torn apart.
 _END = text("""
 SELECT i.n - 1 FROM changeset_items i
@@ -245,7 +238,7 @@ def _plan_range(session: Session, changeset: Changeset, reverted: Changeset) -> 
     after = int(changeset.plan_cursor or 0)
     if after >= reverted.applied_upto:
         return False
-    session.execute(_SET_UP)
+    session.execute(ROW_BY_ROW)
     where: dict[str, Any] = {"merchant_id": changeset.merchant_id, "reverted": reverted.id}
     end = session.scalar(_END, {**where, "upto": min(after + ROWS, reverted.applied_upto)})
     upto = reverted.applied_upto if end is None else min(int(end), reverted.applied_upto)

@@ -236,7 +236,7 @@ def test_rows_are_looked_up_one_by_one_whatever_the_statistics_say(merchant, sta
         for one in SMALL_MERCHANTS.split(";"):
             session.execute(text(one))
         session.execute(text("SELECT set_config('role', 'shopopti_app', true)"))
-        session.execute(apply._SET_UP)
+        session.execute(apply.ROW_BY_ROW)
         explained = session.execute(text("EXPLAIN " + getattr(apply, statement).text), arguments)
         plan = [line.strip() for line in explained.scalars()]
         session.rollback()

@@ -5,9 +5,7 @@ that are open are named by the application, and limited by the address the calle
 """
 
 import ipaddress
-import logging
 import math
-import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,23 +17,18 @@ from limits import RateLimitItem, parse
 from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from redis import ConnectionPool
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import problem, problem_of
 from services.core.errors import ShopOptiError, TooMany
 from services.core.log import bind
+from services.core.memory import RedisAway, Spared, connection_settings
 from services.core.settings import Settings
 from services.merchants.tokens import SigningKeys, User, authenticate
 
 GUARDED = "/api/v1/"
-REDIS_TIMEOUT_SECONDS = 0.25
-PAUSE_SECONDS = 5.0  # without limits after Redis failed, so that not every request waits for it to fail again
-
-logger = logging.getLogger(__name__)
+REDIS_TIMEOUT_SECONDS = 0.25  # every request waits for it
 
 
 class RateLimited(TooMany):
@@ -66,51 +59,36 @@ class RateLimits:
 
     def __init__(self, settings: Settings) -> None:
         self._items: list[RateLimitItem] = sorted(parse(limit) for limit in settings.rate_limits)
-        self._pool = ConnectionPool.from_url(
-            settings.redis_url,
-            socket_timeout=REDIS_TIMEOUT_SECONDS,
-            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._pool = ConnectionPool.from_url(settings.redis_url, **connection_settings(REDIS_TIMEOUT_SECONDS))
         storage = RedisStorage(
             settings.redis_url, connection_pool=self._pool, key_prefix=f"{settings.redis_prefix}limits"
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
-        self._lock = threading.Lock()
-        self._paused_until = 0.0
-        self._logged_at = float("-inf")
+        self._spared = Spared("requests are not limited")
 
     def take(self, caller: str) -> Allowance | None:
         """Count one request of the caller. None when there are no limits, or Redis is away."""
-        if not self._items or time.monotonic() < self._paused_until:
+        if not self._items:
             return None
         try:
-            for item in self._items:
-                if not self._limiter.hit(item, caller):
-                    return self._allowance(item, caller, spent=True)
-            return self._allowance(self._items[0], caller, spent=False)
-        except (RedisError, OSError) as error:
-            self._pause(error)
+            return self._spared.ask(lambda: self._count(caller))
+        except RedisAway:
             return None
 
     def close(self) -> None:
         """Give the connections back."""
         self._pool.disconnect()
 
+    def _count(self, caller: str) -> Allowance:
+        for item in self._items:
+            if not self._limiter.hit(item, caller):
+                return self._allowance(item, caller, spent=True)
+        return self._allowance(self._items[0], caller, spent=False)
+
     def _allowance(self, item: RateLimitItem, caller: str, *, spent: bool) -> Allowance:
         window = self._limiter.get_window_stats(item, caller)
         reset = max(1, math.ceil(window.reset_time - time.time()))
         return Allowance(item.amount, 0 if spent else window.remaining, reset, spent)
-
-    def _pause(self, error: Exception) -> None:
-        now = time.monotonic()
-        with self._lock:
-            self._paused_until = now + PAUSE_SECONDS
-            if now - self._logged_at < 60:
-                return
-            self._logged_at = now
-        logger.warning("Redis is away, requests are not limited: %s", error)
 
 
 class Gate:

@@ -90,20 +90,12 @@ def _import(lab: Lab, merchant_id: UUID, feed: Path, source: str) -> float:
     with db.transaction(merchant_id=merchant_id) as session:
         import_ = start_import(session, merchant_id=merchant_id, source=source, currency="EUR", stored=stored)
         job_id, import_id = import_.job_id, import_.id
+    job = lab.ended(job_id)
     with lab.database() as connection:
-        while True:
-            row = connection.execute(
-                "SELECT state, extract(epoch FROM ended_at - started_at), error_message, attempt FROM jobs"
-                " WHERE id = %s", (job_id,)
-            ).fetchone()  # fmt: skip
-            assert row is not None
-            if row[0] in ("succeeded", "failed", "cancelled"):
-                break
-            time.sleep(0.05)
         applied = connection.execute("SELECT state FROM changesets WHERE import_id = %s", (import_id,)).fetchone()
-    if row[0] != "succeeded" or row[3] != 1 or applied not in (("applied",), None):
-        raise SystemExit(f"the import of {feed.name} ended as {row}, its plan as {applied}")
-    return float(str(row[1]))
+    if job["state"] != "succeeded" or job["attempt"] != 1 or applied not in (("applied",), None):
+        raise SystemExit(f"the import of {feed.name} ended as {job}, its plan as {applied}")
+    return float(job["since_begun"])
 
 
 @contextmanager

@@ -9,15 +9,18 @@ import signal
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import psycopg
 import redis
 from honcho.environ import parse_procfile
+from psycopg.rows import dict_row
 
 from ops.embedded import start_postgres, start_redis
 from ops.ports import LOOPBACK, free_port
@@ -63,6 +66,21 @@ class Lab:
     def database(self) -> "psycopg.Connection[tuple[object, ...]]":
         """A connection of the owner."""
         return psycopg.connect(self.postgres.url, autocommit=True)
+
+    def ended(self, job_id: uuid.UUID) -> dict[str, Any]:
+        """The job when it has ended: state, attempt, error_message, result; since_made and since_begun in seconds."""
+        with self.database() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            while True:
+                row = cursor.execute(
+                    "SELECT state, attempt, error_message, result,"
+                    " extract(epoch FROM ended_at - created_at)::float AS since_made,"
+                    " extract(epoch FROM ended_at - started_at)::float AS since_begun"
+                    " FROM jobs WHERE id = %s", (job_id,)
+                ).fetchone()  # fmt: skip
+                assert row is not None
+                if row["state"] in ("succeeded", "failed", "cancelled"):
+                    return row
+                time.sleep(0.05)
 
     def start(self, name: str) -> None:
         """Start a process of the Procfile."""

@@ -188,21 +188,13 @@ def _sync(lab: Lab, merchant_id: UUID, connection_id: UUID, kind: str, **asked: 
     job = (SyncSupplierProducts if kind == "products" else SyncSupplierStock)(connection_id=connection_id, **asked)
     with db.transaction(merchant_id=merchant_id) as session:
         job_id, _ = enqueue(session, job, merchant_id=merchant_id)
+    ended = lab.ended(job_id)
     with lab.database() as connection:
-        while True:
-            row = connection.execute(
-                "SELECT state, extract(epoch FROM ended_at - created_at), error_message, attempt, result FROM jobs"
-                " WHERE id = %s", (job_id,)
-            ).fetchone()  # fmt: skip
-            assert row is not None
-            if row[0] in ("succeeded", "failed", "cancelled"):
-                break
-            time.sleep(0.05)
         story = connection.execute(
             "SELECT array_agg(concat_ws(' ', reason, error_code, error_message) ORDER BY id) FROM job_events"
             " WHERE job_id = %s", (job_id,)
         ).fetchone()  # fmt: skip
-    applied = row[4].get("changeset_state") if isinstance(row[4], dict) else None
-    if row[0] != "succeeded" or row[3] != 1 or applied not in ("applied", "awaiting_approval", None):
-        raise SystemExit(f"the sync of {kind} ended as {row}, by way of {story}")
-    return float(str(row[1]))
+    applied = (ended["result"] or {}).get("changeset_state")
+    if ended["state"] != "succeeded" or ended["attempt"] != 1 or applied not in ("applied", "awaiting_approval", None):
+        raise SystemExit(f"the sync of {kind} ended as {ended}, by way of {story}")
+    return float(ended["since_made"])

@@ -26,28 +26,31 @@ class RedisAway(Exception):
     """Redis does not answer, or did not a moment ago."""
 
 
-class Memory:
-    """A Redis, shared by all processes. Its client serves any number of threads, and notices a fork by itself."""
+def connection_settings(timeout_seconds: float = TIMEOUT_SECONDS) -> dict[str, Any]:
+    """How a client made for this use connects: answers soon or not at all, and is not asked twice."""
+    return {
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": timeout_seconds,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+    }
 
-    def __init__(self, url: str) -> None:
-        self._client: Redis = Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
-        )
+
+class Spared:
+    """Asks Redis, and spares it for a while after it failed. Any number of threads may ask."""
+
+    def __init__(self, meanwhile: str) -> None:
+        self._meanwhile = meanwhile  # what its being away comes to, for the log
         self._lock = threading.Lock()
         self._paused_until = 0.0
         self._logged_at = float("-inf")
 
-    def ask(self, do: Callable[[Any], T]) -> T:
-        """What `do` makes of the client. Raises RedisAway."""
+    def ask(self, do: Callable[[], T]) -> T:
+        """What `do`, which talks to Redis, returns. Raises RedisAway."""
         if time.monotonic() < self._paused_until:
             raise RedisAway
         try:
-            return do(self._client)
+            return do()
         except (RedisError, OSError) as error:
             self._pause(error)
             raise RedisAway from error
@@ -59,7 +62,19 @@ class Memory:
             if now - self._logged_at < 60:
                 return
             self._logged_at = now
-        logger.warning("Redis is away, and is done without: %s", error)
+        logger.warning("Redis is away, %s: %s", self._meanwhile, error)
+
+
+class Memory:
+    """A Redis, shared by all processes. Its client serves any number of threads, and notices a fork by itself."""
+
+    def __init__(self, url: str) -> None:
+        self._client: Redis = Redis.from_url(url, decode_responses=True, **connection_settings())
+        self._spared = Spared("and is done without")
+
+    def ask(self, do: Callable[[Any], T]) -> T:
+        """What `do` makes of the client. Raises RedisAway."""
+        return self._spared.ask(lambda: do(self._client))
 
 
 def memory(settings: Settings) -> Memory:

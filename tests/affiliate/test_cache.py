@@ -16,7 +16,7 @@ from services.affiliate import ask, cache, pace
 from services.affiliate.ask import AffiliateAway
 from services.affiliate.cache import Cache
 from services.affiliate.sources import Market
-from services.core.memory import Memory, memory
+from services.core.memory import Memory, RedisAway, memory
 from services.core.settings import get_settings
 from services.suppliers.aliexpress_affiliate.products import Search
 from services.suppliers.errors import WaitUntil
@@ -136,7 +136,7 @@ def test_redis_that_goes_away_while_asking_costs_nothing_but_the_cache():
         def ask(self, do):
             self.left -= 1
             if self.left < 0:
-                self._paused_until = float("inf")
+                raise RedisAway
             return super().ask(do)
 
     calls = []

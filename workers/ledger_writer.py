@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Generic, TypeVar
@@ -139,8 +140,8 @@ class LedgerWriter:
         self.held: dict[UUID, Run] = {}
         self._ending_of_timeout = ending_of_timeout
         self._asked: set[UUID] = set()  # claims on their way
-        self._busy_claims: list[_ClaimRequest] = []  # somebody held their rows: asked again at the watch's next look
-        self._busy_endings: list[tuple[Run, Ending]] = []
+        self._busy_claims: deque[_ClaimRequest] = deque()  # somebody held their rows: asked again at the next look
+        self._busy_endings: deque[tuple[Run, Ending]] = deque()
         self._asking = threading.Lock()
         # Lanes of their own: a thread waits for each claim, and must not wait for the disk as endings do.
         self._claims = _Lane[_ClaimRequest](settings, name="claims", gather=GATHER_CLAIMS, write=self._answer)
@@ -293,12 +294,10 @@ class LedgerWriter:
 
     def _ask_again(self) -> None:
         """What somebody else held at the last look."""
-        claims, self._busy_claims = self._busy_claims, []
-        endings, self._busy_endings = self._busy_endings, []
-        for request in claims:
-            self._claims.put(request)
-        for item in endings:
-            self._endings.put(item)
+        for _ in range(len(self._busy_claims)):
+            self._claims.put(self._busy_claims.popleft())
+        for _ in range(len(self._busy_endings)):
+            self._endings.put(self._busy_endings.popleft())
 
     def _enforce_deadlines(self, runs: list[Run], now: float) -> None:
         """End, in the ledger, what is past its deadline and comes to no checkpoint. Its late result will be refused."""
@@ -322,13 +321,12 @@ class LedgerWriter:
         os._exit(0)
 
     def _report_progress(self, connection: Connection) -> None:
-        rows = []
-        for run in list(self.held.values()):
-            report, run.progress_report = run.progress_report, None
-            if report is not None:
-                rows.append((run.id, run.claim.claims, *report))
-        if rows:
-            ledger.write_progress(connection, rows)
+        reports = [(run, run.progress_report) for run in list(self.held.values())]
+        fresh = [(run, report) for run, report in reports if report is not None and report is not run.progress_written]
+        for run, report in fresh:
+            run.progress_written = report  # also where it cannot be: the next one will tell, and the ending does
+        if fresh:
+            ledger.write_progress(connection, [(run.id, run.claim.claims, *report) for run, report in fresh])
 
     def _bring_cancel_requests(self, connection: Connection) -> None:
         for id_ in ledger.cancel_requests(connection, list(self.held)):

@@ -14,6 +14,8 @@ from services.jobs.enqueue import encode, storable
 from services.jobs.ledger import FINISH, Claim, Connection, Ending, finish_arguments
 from services.jobs.outcomes import Cancel, Outcome, Retry, Snooze, Stopped
 
+Progress = tuple[int | None, int | None, str | None]  # done, of how many, a note
+
 _STILL_OURS = text("SELECT claims FROM jobs WHERE id = :id AND claims = :claims AND state = 'running' FOR SHARE")
 
 
@@ -27,7 +29,8 @@ class Run:
         self.attempt: int = claim.attempt
         self.started = self.renewed = time.monotonic()  # `renewed`: when its lease last began anew
         self.deadline = None if claim.timeout_seconds is None else self.started + claim.timeout_seconds
-        self.progress_report: tuple[int | None, int | None, str | None] | None = None
+        self.progress_report: Progress | None = None
+        self.progress_written: Progress | None = None  # the one that is in the ledger
         self.ended = False  # the ending is already in the ledger
         self._stop: Stopped | None = None
         if claim.cancel_requested_at is not None:
@@ -78,8 +81,8 @@ class Run:
         self.ended = True
 
     @property
-    def reported(self) -> tuple[int | None, int | None, str | None]:
-        """The progress that is not yet written."""
+    def reported(self) -> Progress:
+        """What was reported last."""
         return self.progress_report or (None, None, None)
 
     # -- for the process ---------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ class OperationOut(BaseModel):
     errors_url: str
     created_at: datetime
     finished_at: datetime | None
-    file_removed_at: datetime | None = Field(description="When the stored file was removed: its time was over.")
+    file_removed_at: datetime | None = Field(description="When the stored file and the row errors were removed: their time was over.")
 
 
 class OperationDetailOut(OperationOut):
@@ -190,7 +190,7 @@ def get_errors(
     format_: Annotated[Literal["csv", "json", "rows"] | None, Query(alias="format")] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
-    """Every row error that was kept (10,000 at most): a CSV to download, or JSON if that is asked for.
+    """Every row error that was kept (10,000 at most, for FEED_DAYS): a CSV to download, or JSON if that is asked for.
 
     `rows` gives the rows themselves, as they stood in the file, with what was wrong behind them.
     """

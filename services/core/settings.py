@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     storage_folder: str | None = None
     storage_bucket: str = "shopopti"
     export_days: int = Field(default=7, ge=1)  # how long the files of exports are kept
-    feed_days: int = Field(default=30, ge=1)  # how long the files of finished imports are kept
+    feed_days: int = Field(default=30, ge=1)  # how long files of finished imports and their row errors are kept
 
     # Jobs.
     lease_seconds: int = Field(default=30, ge=2)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 
-from sqlalchemy import TextClause, select, text
+from sqlalchemy import TextClause, delete, select, text
 from sqlalchemy.orm import Session
 
 from services.formats.formulas import harmless
@@ -70,11 +70,15 @@ def record_errors(session: Session, tally: ErrorTally, *, of: TakenIn) -> None:
 
 def forget_errors(session: Session, *, of: TakenIn) -> None:
     """Start counting anew: the file is about to be read from its beginning."""
-    own = {"merchant_id": of.merchant_id, "import_id": of.id}
-    table = _ERRORS[type(of)].__tablename__
-    session.execute(text(f"DELETE FROM {table} WHERE merchant_id = :merchant_id AND import_id = :import_id"), own)  # noqa: S608
+    remove_errors(session, of=of)
     reset = f"UPDATE {of.__tablename__} SET errors = 0, warnings = 0, error_codes = '{{}}' WHERE id = :import_id"  # noqa: S608
-    session.execute(text(reset), own)
+    session.execute(text(reset), {"import_id": of.id})
+
+
+def remove_errors(session: Session, *, of: TakenIn) -> None:
+    """Forget what was wrong with each row; how often what was wrong stays known."""
+    row = _ERRORS[type(of)]
+    session.execute(delete(row).where(row.merchant_id == of.merchant_id, row.import_id == of.id))
 
 
 def kept_errors(session: Session, of: TakenIn, *, limit: int | None = None) -> list[KeptError]:

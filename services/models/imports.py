@@ -53,7 +53,7 @@ class Import(Base):
     url_secret: Mapped[str | None]  # the whole of it, encrypted, where it has them
     filename: Mapped[str | None]
     storage_key: Mapped[str | None]  # None until a URL has been fetched
-    file_removed_at: Mapped[datetime | None]  # its time was over
+    file_removed_at: Mapped[datetime | None]  # its time was over, and that of the row errors
     sha256: Mapped[str | None]
     bytes: Mapped[int | None] = mapped_column(BigInteger)
     etag: Mapped[str | None]

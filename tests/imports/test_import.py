@@ -281,7 +281,7 @@ def test_a_mapping_set_while_a_feed_waits_is_for_the_next_one(merchant):
     assert (reload(first).mapping, reload(second).mapping) == (None, said)
 
 
-def test_the_file_of_an_import_goes_when_its_time_is_over_and_the_rest_stays(merchant):
+def test_file_and_row_errors_of_an_import_go_when_their_time_is_over_and_the_rest_stays(merchant):
     import_ = begin(merchant, "SKU,Title,Price\nA,One,1.00\n,,2.00\n")
     make_source(merchant, apply="ask")
     with transaction(merchant_id=merchant) as session:
@@ -297,7 +297,8 @@ def test_the_file_of_an_import_goes_when_its_time_is_over_and_the_rest_stays(mer
     assert inline.work(removal.id)["state"] == "succeeded"
 
     kept = reload(import_)
-    assert (kept.file_removed_at is not None, kept.errors, len(errors_of(import_))) == (True, 1, 1)
+    assert (kept.file_removed_at is not None, kept.errors, kept.error_codes) == (True, 1, {"key_missing": 1})
+    assert errors_of(import_) == []
     with pytest.raises(FileMissing):
         get_storage().open(kept.storage_key or "", merchant_id=merchant)
     with pytest.raises(OriginalRowsGone), transaction(merchant_id=merchant) as session:

@@ -111,7 +111,10 @@ class OffersQuery(BaseModel):
 def list_offers(
     connection_id: UUID, query: Annotated[OffersQuery, Query()], session: SessionDep, caller: CallerDep
 ) -> ListOut[SupplierOfferOut]:
-    """What a connection's supplier offers, in the order of its ids."""
+    """What a connection's supplier offers, in the order of its ids.
+
+    Without `sku`, `barcode`, `product_id` a page tries 20,000 offers at most: few of them may fit, and more may follow.
+    """
     matching = OfferFilter(**query.model_dump(exclude={"limit", "after"}))
     found = links.list_offers(session, connection_id, matching, limit=query.limit, after=query.after)
     shown = found.map(SupplierOfferOut.of)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
 from api.deps import CallerDep, IdempotencyKey, PageDep, SessionDep
@@ -47,6 +47,14 @@ class SyncIn(BaseModel):
     ) = None
     accept_gone: bool = Field(default=False, description="Believe it even if most of what was offered is gone.")
     prices: Prices = True
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        if self.kind == "stock" and (self.only is not None or self.accept_gone):
+            raise ValueError("`only` and `accept_gone` are of `products`; a run over stock is over all of it")
+        if self.kind == "products" and not self.prices:
+            raise ValueError("`prices` is of `stock`; `products` brings everything")
+        return self
 
 
 class TriggerIn(SyncIn):

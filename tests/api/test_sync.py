@@ -7,6 +7,7 @@ import pytest
 from services.core.db import transaction
 from services.core.ids import new_id
 from services.models import Connection, Import, Offer, OfferVariant, Product, SyncRun, Variant
+from services.sourcing.offers import links
 from tests.conftest import headers_for
 
 
@@ -43,7 +44,13 @@ def test_asked_for_once(client, connection):
     assert (job["kind"], job["args"]["only"]) == ("sync_supplier_products", ["7", "8"])
 
 
-@pytest.mark.parametrize("body", [{"kind": "orders"}, {"only": []}, {"only": ["x"] * 1001}, {"unknown": 1}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "orders"}, {"only": []}, {"only": ["x"] * 1001}, {"unknown": 1}, {"kind": "stock", "only": ["7"]},
+        {"kind": "stock", "accept_gone": True}, {"kind": "products", "prices": False},
+    ],
+)  # fmt: skip
 def test_nonsense_is_refused(client, connection, body):
     assert client.post(f"/api/v1/suppliers/{connection}/sync", json=body).status_code == 422
 
@@ -100,7 +107,7 @@ def test_history_says_what_came_of_each(client, merchant, connection):
     assert [run["kind"] for run in more["data"]] == ["products"]
 
 
-def test_offers_are_listed_and_linked(client, merchant, connection):
+def test_offers_are_listed_and_linked(client, merchant, connection, monkeypatch):
     variant = new_id()
     with transaction(merchant_id=merchant) as session:
         product = Product(id=new_id(), merchant_id=merchant, source="shop", key="P")
@@ -114,6 +121,17 @@ def test_offers_are_listed_and_linked(client, merchant, connection):
     second = client.get(f"{address}/offers", params={"limit": 2, "after": first["next"]}).json()
     assert ([one["id"] for one in second["data"]], second["has_more"]) == (["v3"], False)
     assert [one["id"] for one in client.get(f"{address}/offers?ambiguous=true").json()["data"]] == ["v2"]
+    with monkeypatch.context() as patch:  # a page ends after so many were tried, whether they fit or not
+        patch.setattr(links, "TRIED", 1)
+        pages, after = [], None
+        while not pages or after is not None:
+            asked = {"ambiguous": True, **({"after": after} if after else {})}
+            page = client.get(f"{address}/offers", params=asked).json()
+            pages.append([one["id"] for one in page["data"]])
+            after = page["next"]
+        assert pages == [[], ["v2"], [], []]
+        found = client.get(f"{address}/offers", params={"sku": "S-v3", "ambiguous": False}).json()
+        assert ([one["id"] for one in found["data"]], found["has_more"]) == (["v3"], False)  # by value: looked up
     said = client.put(f"{address}/links", json={"offer_variant_id": "v2", "variant_id": str(variant)})
     assert (said.status_code, said.json()["how"]) == (200, "hand")
     assert [one["id"] for one in client.get(f"{address}/offers?linked=true").json()["data"]] == ["v2"]

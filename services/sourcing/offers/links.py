@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -167,6 +167,11 @@ class OfferFilter:
     barcode: str | None = None
     product_id: str | None = None  # the supplier's
 
+    @property
+    def is_by_value(self) -> bool:
+        """Whether an index answers it."""
+        return any(value is not None for value in (self.sku, self.barcode, self.product_id))
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -178,33 +183,40 @@ class Listed:
     candidates: list[tuple[UUID, str]] = field(default_factory=list)  # variant, and by what it matches
 
 
-_CANDIDATES = text("""
-SELECT o.id, found.variant_id, found.by FROM offer_variants o
-JOIN LATERAL (
+# What an offered variant `o` might fill. Two arms, one look-up each: with OR, statistics might have every variant read.
+_MATCHES = """
     (SELECT v.id AS variant_id, 'sku' AS by FROM variants v
      JOIN products p ON p.merchant_id = :merchant_id AND p.id = v.product_id
-     WHERE v.merchant_id = :merchant_id AND v.sku = o.sku AND p.status <> 'archived'
+     WHERE v.merchant_id = :merchant_id AND v.sku = {o}.sku AND p.status <> 'archived'
          AND p.source NOT IN (SELECT name FROM connections WHERE merchant_id = :merchant_id) LIMIT :most)
     UNION ALL
     (SELECT v.id, 'barcode' FROM variants v
      JOIN products p ON p.merchant_id = :merchant_id AND p.id = v.product_id
-     WHERE v.merchant_id = :merchant_id AND v.barcode = o.barcode AND p.status <> 'archived'
+     WHERE v.merchant_id = :merchant_id AND v.barcode = {o}.barcode AND p.status <> 'archived'
          AND p.source <> :source LIMIT :most)
-) found ON true
+"""
+_CANDIDATES = text(f"""
+SELECT o.id, found.variant_id, found.by FROM offer_variants o
+JOIN LATERAL ({_MATCHES.format(o="o")}) found ON true
 WHERE o.merchant_id = :merchant_id AND o.connection_id = :connection_id AND o.id = ANY(:ids)
 ORDER BY o.id, found.by DESC, found.variant_id
+""")  # noqa: S608  # our own parts
+_IS_AMBIGUOUS = f"EXISTS ({_MATCHES.format(o='offer_variants')})"
+# How far a page goes at most, where no index answers the filters: they are tried on so many offers in a request.
+_AS_FAR_AS = text("""
+SELECT id FROM offer_variants WHERE merchant_id = :merchant_id AND connection_id = :connection_id AND id > :after
+ORDER BY id OFFSET :most LIMIT 1
 """)
-_IS_AMBIGUOUS = """
-EXISTS (SELECT FROM variants v JOIN products p ON p.merchant_id = v.merchant_id AND p.id = v.product_id
-        WHERE v.merchant_id = offer_variants.merchant_id AND p.status <> 'archived'
-            AND (v.sku = offer_variants.sku
-                 AND p.source NOT IN (SELECT name FROM connections WHERE merchant_id = v.merchant_id)
-                 OR v.barcode = offer_variants.barcode AND p.source <> :offer_source))
-"""
+TRIED = 20_000
 # A page is the first that fit, in the order of the key: whatever is guessed of how many are linked, nothing is sorted.
 _IN_ORDER = text("""
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true),
     set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
+""")
+# Those that have a value are looked up by it, and sorted.
+_BY_VALUE = text("""
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true)
 """)
 
 
@@ -213,9 +225,31 @@ def list_offers(
 ) -> Slice[Listed]:
     """A page of what a connection offers, in the order of the supplier's variant ids.
 
-    Raises ConnectionNotFound, InvalidCursor.
+    Unless it is looked up by a value a page ends after TRIED offers, however few of them fit: it may be short, even
+    empty, and have a next one. Raises ConnectionNotFound, InvalidCursor.
     """
     connection = get_connection(session, connection_id)
+    begin = "" if after is None else _decoded(after)
+    statement = _offers(connection, matching).where(OfferVariant.id > begin)
+    upto = None
+    if matching.is_by_value:
+        session.execute(_BY_VALUE)
+    else:
+        session.execute(_IN_ORDER)
+        upto = session.scalar(_AS_FAR_AS, {**_own(connection), "after": begin, "most": TRIED - 1})
+    if upto is not None:
+        statement = statement.where(OfferVariant.id <= upto)
+    rows = session.execute(statement.order_by(OfferVariant.id).limit(limit + 1)).all()
+    shown = rows[:limit]
+    unclear = [variant.id for variant, _, linked in shown if linked is None]
+    candidates = _candidates(session, connection, unclear)
+    listed = [Listed(variant, offer, linked, candidates.get(variant.id, [])) for variant, offer, linked in shown]
+    end = shown[-1][0].id if len(rows) > limit else upto
+    return Slice(listed, None if end is None else _encoded(end))
+
+
+def _offers(connection: Connection, matching: OfferFilter) -> Select[tuple[OfferVariant, Offer, OfferLink]]:
+    """Those of the connection that are meant, each with its product and its link."""
     key = (OfferVariant.merchant_id, OfferVariant.connection_id)
     statement = (
         select(OfferVariant, Offer, OfferLink)
@@ -245,18 +279,10 @@ def list_offers(
         has = OfferLink.variant_id.is_not(None)
         statement = statement.where(has if matching.linked else ~has)
     if matching.ambiguous is not None:
-        is_so = OfferLink.offer_variant_id.is_(None) & text(_IS_AMBIGUOUS).bindparams(offer_source=connection.name)
+        asked = {"merchant_id": connection.merchant_id, "source": connection.name, "most": 1}
+        is_so = OfferLink.offer_variant_id.is_(None) & text(_IS_AMBIGUOUS).bindparams(**asked)
         statement = statement.where(is_so if matching.ambiguous else ~is_so)
-    if after is not None:
-        statement = statement.where(OfferVariant.id > _decoded(after))
-    if matching.ambiguous is None:
-        session.execute(_IN_ORDER)
-    rows = session.execute(statement.order_by(OfferVariant.id).limit(limit + 1)).all()
-    shown = rows[:limit]
-    unclear = [variant.id for variant, _, linked in shown if linked is None]
-    candidates = _candidates(session, connection, unclear)
-    listed = [Listed(variant, offer, linked, candidates.get(variant.id, [])) for variant, offer, linked in shown]
-    return Slice(listed, _encoded(shown[-1][0].id) if len(rows) > limit else None)
+    return statement
 
 
 def _encoded(id_: str) -> str:

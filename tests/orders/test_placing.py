@@ -3,9 +3,11 @@
 import pytest
 
 from services.core.db import transaction
+from services.orders import intents
 from services.orders.incoming.changes import OrderAlreadySent
 from services.orders.placing.resolve import resolve, seen_there
 from services.sourcing.accounts.connections import disconnect
+from services.suppliers.base import PlacedOrder, Placement
 from services.suppliers.errors import ReconnectNeeded
 from tests import inline
 from tests.orders.selling import Shop, connect, goods_of, offer, stock_up
@@ -105,6 +107,35 @@ def test_a_refusal_is_told_with_its_cause_and_what_to_do(shop):
     shop.fulfil(order_id)
     assert (shop.state(order_id), shop.waiting(order_id)) == ("placed", [])
     assert len(shop.bought()) == 1
+
+
+def test_an_order_of_another_is_not_taken_for_ours(shop):
+    """A supplier that names another's order has not placed this one, and who says so is a person."""
+    shop.policy(cancel_window_seconds=60)
+    first, second = shop.order(1), shop.order(1)
+    shop.fulfil(first)
+    (known,) = shop.rows("SELECT id FROM supplier_orders")
+    job_id = shop.ask(second)
+    inline.work(job_id)
+    shop.later()
+    (intent,) = shop.standings(second)
+    with transaction(merchant_id=shop.merchant) as session:
+        intents.claim(session, intent.id, sender="me", language="en")
+    with transaction(merchant_id=shop.merchant) as session:
+        named = Placement((PlacedOrder(known["id"], refs=(shop.goods[0]["ref"],)),))
+        assert not intents.place(session, intent.id, named, how="answer")
+    shop.later()
+    assert shop.work(job_id)["state"] == "succeeded"
+    (intent,) = shop.standings(second)
+    assert (intent.state, intent.code, shop.waiting(second)) == ("unknown", "outcome_unknown", ["outcome_unknown"])
+    assert shop.rows("SELECT id, supplier_order_id FROM supplier_orders JOIN intent_lines USING (intent_id)") == [
+        {"id": known["id"], "supplier_order_id": known["id"]}
+    ]
+    who = {"merchant_id": shop.merchant, "order_id": second, "intent_id": intent.id}
+    with transaction(merchant_id=shop.merchant) as session:
+        resolve(session, **who, found=None, user_id=shop.merchant)
+    shop.fulfil(second)
+    assert (shop.state(second), shop.waiting(second), len(shop.bought())) == ("placed", [], 2)
 
 
 def test_after_a_lost_answer_a_refusal_proves_nothing(shop):

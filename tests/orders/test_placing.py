@@ -1,10 +1,13 @@
 """Orders to suppliers, over HTTP, against the sandbox: whatever happens on the way, each is there once."""
 
+from decimal import Decimal
+
 import pytest
 
 from services.core.db import transaction
 from services.orders import intents
 from services.orders.incoming.changes import OrderAlreadySent
+from services.orders.incoming.said import SaidLine
 from services.orders.placing.resolve import resolve, seen_there
 from services.sourcing.accounts.connections import disconnect
 from services.suppliers.base import PlacedOrder, Placement
@@ -250,6 +253,44 @@ def test_dearer_than_the_ceiling_it_is_not_bought(shop):
     shop.policy(cost_ceiling=99_999)
     shop.fulfil(order_id)
     assert (shop.state(order_id), shop.waiting(order_id)) == ("placed", [])
+
+
+def test_however_many_parcels_grow_dearer_together_they_keep_the_limits(world):
+    """Prices move between routing and sending: what the parcels may cost adds up to what the order may cost. A gift has
+    no price, and is bought from what the rest brings in.
+    """
+    shop = Shop(world, things=1)
+    other = connect(world, shop.merchant, "bigbuy")
+    gift = goods_of(world, "bigbuy")[1]
+    shop.skus.append(stock_up(shop.merchant, other, gift))
+    costs = [Decimal(one["cost"]) / 100 for one in (shop.goods[0], gift)]
+    limit = round(sum(costs) * 3, 2)
+    lines = tuple(SaidLine(1, sku=sku, price=price) for sku, price in zip(shop.skus, (limit / Decimal("0.9"), 0)))
+    shop.policy(cancel_window_seconds=60)
+    for said in (
+        {"min_margin": Decimal("0.1")},
+        {"min_margin": None, "cost_ceiling": limit, "ceiling_currency": "EUR"},
+    ):
+        shop.policy(**said)
+        order_id = shop.order(lines=lines)
+        job_id = shop.ask(order_id)
+        inline.work(job_id)
+        ceilings = shop.rows("SELECT ceiling FROM intents WHERE order_id = :id ORDER BY ceiling", id=order_id)
+        assert len(ceilings) == 2
+        assert limit - Decimal("0.03") <= sum(row["ceiling"] for row in ceilings) <= limit
+        shop.later()
+        assert shop.work(job_id)["state"] == "succeeded"
+        assert (shop.state(order_id), shop.waiting(order_id)) == ("placed", [])
+    # Of one parcel that is bought the other's limit keeps its distance, also when it is routed anew.
+    world.ask("PUT", f"bigbuy/products/{gift['ref']}", {"price": 100 * gift["cost"]})
+    order_id = shop.order(lines=lines)
+    shop.fulfil(order_id)
+    assert (shop.state(order_id), shop.waiting(order_id)) == ("partly_placed", ["too_dear"])
+    shop.policy(cost_ceiling=limit * 2)
+    inline.work(shop.ask(order_id))
+    (spent,) = shop.rows("SELECT charged FROM intents WHERE order_id = :id AND state = 'placed'", id=order_id)
+    (again,) = shop.rows("SELECT ceiling FROM intents WHERE order_id = :id AND state = 'planned'", id=order_id)
+    assert again["ceiling"] == limit * 2 - spent["charged"]
 
 
 def test_made_and_not_paid_is_said(world):

@@ -44,7 +44,8 @@ ACTIONS: dict[str, str] = {
     " POST /api/v1/orders/{order_id}/intents/{intent_id}/resolve.",
     "cost_above_expected": "Compare the supplier's invoice with what was expected, and your prices with both.",
     "unpaid": "Pay the order on the supplier's page before it lapses.",
-    "cancelled_by_supplier": "The supplier has cancelled it: ask why and for your money, and order it elsewhere.",
+    "cancelled_by_supplier": "The supplier has cancelled it: ask why and for your money. Fulfil the order again"
+    " to have it all the same.",
     "no_tracking": "Ask the supplier where the order is: it has no tracking number yet.",
     "no_movement": "Ask the carrier or the supplier where the parcel is: it has not moved.",
     "not_at_supplier": "The supplier does not have what is noted here: look on its page and ask it.",

@@ -309,6 +309,9 @@ def abandon(session: Session, intent_id: UUID, *, lease: timedelta) -> bool:
     return bool(_made(session, _ABANDON, intent_id, data={"reason": reason}, lease=lease, code=None, reason=reason))
 
 
+_MISNAMED = _move("'intent_unknown'", sets=_IN_DOUBT, where="state IN ('sending', 'unknown')")
+
+
 _NO_REFUSAL = f"(code IS NULL OR code IN ('{KNOWN_THERE}', '{DEAD_END}'))"
 _NOTHING_THERE = _move(
     "CASE state WHEN 'refused' THEN 'intent_refused' ELSE 'intent_not_found' END",
@@ -359,24 +362,27 @@ _PLACE = _move(
     where="state IN ('sending', 'unknown')",
 )
 
-# An id that another intent has is left with that one.
+# An id that another intent has is left with that one: nothing is noted, and no row comes back.
 _SUPPLIER_ORDER = text("""
-WITH lines AS (
-    UPDATE intent_lines SET supplier_order_id = :id
-    WHERE intent_id = :intent_id AND order_ref = ANY(:refs) AND supplier_order_id IS NULL AND refused_code IS NULL
+WITH noted AS (
+    INSERT INTO supplier_orders (merchant_id, connection_id, id, intent_id, state, total, currency, paid, warehouse,
+        refs, check_at)
+    SELECT merchant_id, connection_id, :id, id, :state, CAST(:total AS numeric), :currency, :paid, :warehouse, :refs,
+        clock_timestamp() + CAST(:first_look AS interval)
+    FROM intents WHERE id = :intent_id
+    ON CONFLICT (merchant_id, connection_id, id) DO UPDATE SET
+        total = coalesce(supplier_orders.total, excluded.total),
+        currency = coalesce(supplier_orders.currency, excluded.currency),
+        paid = coalesce(supplier_orders.paid, excluded.paid),
+        refs = CASE WHEN supplier_orders.refs = '{}' THEN excluded.refs ELSE supplier_orders.refs END
+    WHERE supplier_orders.intent_id = excluded.intent_id
+    RETURNING id, intent_id
+), lines AS (
+    UPDATE intent_lines SET supplier_order_id = noted.id FROM noted
+    WHERE intent_lines.intent_id = noted.intent_id AND order_ref = ANY(:refs) AND supplier_order_id IS NULL
+        AND refused_code IS NULL
 )
-INSERT INTO supplier_orders (merchant_id, connection_id, id, intent_id, state, total, currency, paid, warehouse, refs,
-    check_at)
-SELECT merchant_id, connection_id, :id, id, :state, CAST(:total AS numeric), :currency, :paid, :warehouse, :refs,
-    clock_timestamp() + CAST(:first_look AS interval)
-FROM intents WHERE id = :intent_id
-ON CONFLICT (merchant_id, connection_id, id) DO UPDATE SET
-    total = coalesce(supplier_orders.total, excluded.total),
-    currency = coalesce(supplier_orders.currency, excluded.currency),
-    paid = coalesce(supplier_orders.paid, excluded.paid),
-    refs = CASE WHEN supplier_orders.refs = '{}' THEN excluded.refs ELSE supplier_orders.refs END
-WHERE supplier_orders.intent_id = excluded.intent_id
-RETURNING id
+SELECT id FROM noted
 """)
 
 _LINES_REFUSED = text("""
@@ -392,8 +398,15 @@ def place(session: Session, intent_id: UUID, placement: Placement, *, how: str) 
     are given back to the order.
 
     `how` it is known: ``answer``, ``existed``, ``looked_up`` or ``by_hand``. False when it was not expected any more;
-    what is there is noted all the same.
+    what is there is noted all the same. Also False when all that the supplier names are orders of other intents: then
+    this one is nowhere to be seen, and a person must look (DEAD_END).
     """
+    noted = [one for one in placement.orders if _note(session, intent_id, one)]
+    if not noted:
+        told = ", ".join(one.id for one in placement.orders)
+        reason = f"The supplier names an order that is another's: {told}"[:500]
+        _made(session, _MISNAMED, intent_id, data={"code": DEAD_END, "reason": reason}, code=DEAD_END, reason=reason)
+        return False
     money = _sum(placement.orders)
     data: dict[str, Any] = {
         "how": how,
@@ -405,22 +418,22 @@ def place(session: Session, intent_id: UUID, placement: Placement, *, how: str) 
         session, _PLACE, intent_id, data=data, note=placement.note, charged=money and money.amount,
         currency=money and money.currency,
     )  # fmt: skip
-    for one in placement.orders:
-        _note(session, intent_id, one)
     for refusal in placement.refused:
         session.execute(_LINES_REFUSED, {"id": intent_id, "refs": list(refusal.refs), "code": refusal.code})
     return moved is not None
 
 
-def _note(session: Session, intent_id: UUID, order: PlacedOrder) -> None:
-    session.execute(
+def _note(session: Session, intent_id: UUID, order: PlacedOrder) -> bool:
+    """Whether it is this intent's, as far as anybody knew."""
+    found = session.execute(
         _SUPPLIER_ORDER,
         {
             "id": order.id, "intent_id": intent_id, "state": "unpaid" if order.paid is False else "processing",
             "total": order.total and order.total.amount, "currency": order.total and order.total.currency,
             "paid": order.paid, "warehouse": order.warehouse, "refs": list(order.refs), "first_look": FIRST_LOOK,
         },
-    )  # fmt: skip
+    ).first()  # fmt: skip
+    return found is not None
 
 
 def _sum(orders: Sequence[PlacedOrder]) -> Money | None:

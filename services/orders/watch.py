@@ -16,6 +16,7 @@ from services.core.clock import now
 from services.models import AttentionItem
 from services.orders.attention import Item, open_items
 
+CANCELLED_THERE = "cancelled_there"  # the supplier took it, and has cancelled it since
 # Why a supplier refused → the cause under which it is put before somebody.
 REFUSALS = {
     **dict.fromkeys(("out_of_stock", "not_found", "inactive"), "out_of_stock"),
@@ -24,6 +25,7 @@ REFUSALS = {
     "funds": "wallet_low",
     "payment": "wallet_low",
     "address": "address_refused",
+    CANCELLED_THERE: "cancelled_by_supplier",
 }
 REFUSED = "refused"  # for any other reason
 # Refusals that another supplier may not share: their pieces are routed anew before anybody is asked.
@@ -63,7 +65,9 @@ _CAUSES: dict[str, str] = {
         SELECT intents.order_id, found.id, intents.id, jsonb_build_object('supplier_order_id', found.id,
             'raw', found.raw)
         FROM supplier_orders found JOIN intents ON intents.id = found.intent_id
-        WHERE intents.order_id = ANY(:ids) AND found.state = 'cancelled'""",
+        WHERE intents.order_id = ANY(:ids) AND found.state = 'cancelled' AND EXISTS (
+            SELECT FROM intent_lines given WHERE given.intent_id = intents.id AND given.refused_code IS NULL
+                AND coalesce(given.supplier_order_id, found.id) = found.id)""",
     "no_tracking": """
         SELECT intents.order_id, found.id, intents.id, jsonb_build_object('supplier_order_id', found.id,
             'placed_at', found.created_at, 'state', found.state)

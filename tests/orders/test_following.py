@@ -10,6 +10,7 @@ from sqlalchemy import select
 from services.core.clock import now
 from services.core.db import transaction
 from services.models import Job
+from services.orders.incoming.changes import OrderAlreadySent
 from tests import inline
 from tests.conftest import headers_for, make_merchant
 from tests.orders.selling import Shop
@@ -135,6 +136,25 @@ def test_what_grows_old_is_put_before_somebody_and_taken_away_again(shop):
     shop.rows("UPDATE parcels SET last_change = now() - interval '49 hours' RETURNING id")
     follow(shop)
     assert shop.waiting(order_id) == ["no_movement"]
+
+
+def test_what_a_supplier_has_cancelled_is_bought_again_when_somebody_asks(shop):
+    order_id = shop.order(1)
+    shop.fulfil(order_id)
+    (true,) = shop.bought()
+    gone = {"status": "Cancelled"} if shop.supplier == "bigbuy" else {"cancelled": True}
+    shop.world.ask("PATCH", f"{shop.supplier}/orders/{true['id']}", gone)
+    due(shop)
+    shop.later()
+    follow(shop)
+    assert (shop.state(order_id), shop.waiting(order_id)) == ("placed", ["cancelled_by_supplier"])
+    assert len(shop.bought()) == 1
+    shop.fulfil(order_id)
+    assert (shop.state(order_id), shop.waiting(order_id), len(shop.bought())) == ("placed", [], 2)
+    first, second = shop.standings(order_id)
+    assert (first.state, second.state) == ("placed", "placed")
+    with pytest.raises(OrderAlreadySent):
+        shop.ask(order_id)
 
 
 def test_what_was_left_lying_is_taken_up_by_the_next_round(shop):

@@ -1,11 +1,16 @@
 """Orders to suppliers, over HTTP, against the sandbox: whatever happens on the way, each is there once."""
 
+from decimal import Decimal
+
 import pytest
 
 from services.core.db import transaction
+from services.orders import intents
 from services.orders.incoming.changes import OrderAlreadySent
+from services.orders.incoming.said import SaidLine
 from services.orders.placing.resolve import resolve, seen_there
 from services.sourcing.accounts.connections import disconnect
+from services.suppliers.base import PlacedOrder, Placement
 from services.suppliers.errors import ReconnectNeeded
 from tests import inline
 from tests.orders.selling import Shop, connect, goods_of, offer, stock_up
@@ -105,6 +110,35 @@ def test_a_refusal_is_told_with_its_cause_and_what_to_do(shop):
     shop.fulfil(order_id)
     assert (shop.state(order_id), shop.waiting(order_id)) == ("placed", [])
     assert len(shop.bought()) == 1
+
+
+def test_an_order_of_another_is_not_taken_for_ours(shop):
+    """A supplier that names another's order has not placed this one, and who says so is a person."""
+    shop.policy(cancel_window_seconds=60)
+    first, second = shop.order(1), shop.order(1)
+    shop.fulfil(first)
+    (known,) = shop.rows("SELECT id FROM supplier_orders")
+    job_id = shop.ask(second)
+    inline.work(job_id)
+    shop.later()
+    (intent,) = shop.standings(second)
+    with transaction(merchant_id=shop.merchant) as session:
+        intents.claim(session, intent.id, sender="me", language="en")
+    with transaction(merchant_id=shop.merchant) as session:
+        named = Placement((PlacedOrder(known["id"], refs=(shop.goods[0]["ref"],)),))
+        assert not intents.place(session, intent.id, named, how="answer")
+    shop.later()
+    assert shop.work(job_id)["state"] == "succeeded"
+    (intent,) = shop.standings(second)
+    assert (intent.state, intent.code, shop.waiting(second)) == ("unknown", "outcome_unknown", ["outcome_unknown"])
+    assert shop.rows("SELECT id, supplier_order_id FROM supplier_orders JOIN intent_lines USING (intent_id)") == [
+        {"id": known["id"], "supplier_order_id": known["id"]}
+    ]
+    who = {"merchant_id": shop.merchant, "order_id": second, "intent_id": intent.id}
+    with transaction(merchant_id=shop.merchant) as session:
+        resolve(session, **who, found=None, user_id=shop.merchant)
+    shop.fulfil(second)
+    assert (shop.state(second), shop.waiting(second), len(shop.bought())) == ("placed", [], 2)
 
 
 def test_after_a_lost_answer_a_refusal_proves_nothing(shop):
@@ -219,6 +253,44 @@ def test_dearer_than_the_ceiling_it_is_not_bought(shop):
     shop.policy(cost_ceiling=99_999)
     shop.fulfil(order_id)
     assert (shop.state(order_id), shop.waiting(order_id)) == ("placed", [])
+
+
+def test_however_many_parcels_grow_dearer_together_they_keep_the_limits(world):
+    """Prices move between routing and sending: what the parcels may cost adds up to what the order may cost. A gift has
+    no price, and is bought from what the rest brings in.
+    """
+    shop = Shop(world, things=1)
+    other = connect(world, shop.merchant, "bigbuy")
+    gift = goods_of(world, "bigbuy")[1]
+    shop.skus.append(stock_up(shop.merchant, other, gift))
+    costs = [Decimal(one["cost"]) / 100 for one in (shop.goods[0], gift)]
+    limit = round(sum(costs) * 3, 2)
+    lines = tuple(SaidLine(1, sku=sku, price=price) for sku, price in zip(shop.skus, (limit / Decimal("0.9"), 0)))
+    shop.policy(cancel_window_seconds=60)
+    for said in (
+        {"min_margin": Decimal("0.1")},
+        {"min_margin": None, "cost_ceiling": limit, "ceiling_currency": "EUR"},
+    ):
+        shop.policy(**said)
+        order_id = shop.order(lines=lines)
+        job_id = shop.ask(order_id)
+        inline.work(job_id)
+        ceilings = shop.rows("SELECT ceiling FROM intents WHERE order_id = :id ORDER BY ceiling", id=order_id)
+        assert len(ceilings) == 2
+        assert limit - Decimal("0.03") <= sum(row["ceiling"] for row in ceilings) <= limit
+        shop.later()
+        assert shop.work(job_id)["state"] == "succeeded"
+        assert (shop.state(order_id), shop.waiting(order_id)) == ("placed", [])
+    # Of one parcel that is bought the other's limit keeps its distance, also when it is routed anew.
+    world.ask("PUT", f"bigbuy/products/{gift['ref']}", {"price": 100 * gift["cost"]})
+    order_id = shop.order(lines=lines)
+    shop.fulfil(order_id)
+    assert (shop.state(order_id), shop.waiting(order_id)) == ("partly_placed", ["too_dear"])
+    shop.policy(cost_ceiling=limit * 2)
+    inline.work(shop.ask(order_id))
+    (spent,) = shop.rows("SELECT charged FROM intents WHERE order_id = :id AND state = 'placed'", id=order_id)
+    (again,) = shop.rows("SELECT ceiling FROM intents WHERE order_id = :id AND state = 'planned'", id=order_id)
+    assert again["ceiling"] == limit * 2 - spent["charged"]
 
 
 def test_made_and_not_paid_is_said(world):

@@ -145,6 +145,13 @@ def test_an_order_that_is_there_already_is_the_order(canned, connection):
     assert [(order.id, order.refs) for order in placed.orders] == [("11900001", ("S1", "H1500113"))]
     canned.on("GET /rest/order/11900001.json", Says(b"", status=500))
     assert [(order.id, order.refs) for order in bigbuy.place_order(connection, DRAFT).orders] == [("11900001", ())]
+    canned.on("GET /rest/order/11900001.json", {"id": "11900001", "internalReference": "another", "products": []})
+    with pytest.raises(UnknownOutcome):
+        bigbuy.place_order(connection, DRAFT)
+    canned.on("GET /rest/order/reference/ref-1.json", {"id": "11900001", "totalPaidTaxIncl": "9.81"})
+    with pytest.raises(FatalForItem) as caught:
+        bigbuy.find_by_reference(connection, "ref-1")
+    assert caught.value.kind == "another"
 
 
 def test_an_order_that_is_there_without_its_id_is_looked_up(canned, connection):

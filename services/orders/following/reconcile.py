@@ -111,7 +111,7 @@ SELECT intents.id, intents.order_id, intents.reference, intents.state,
     coalesce(array_agg(found.id) FILTER (WHERE found.id IS NOT NULL), '{}') AS noted
 FROM intents LEFT JOIN supplier_orders found ON found.intent_id = intents.id
 WHERE intents.merchant_id = :merchant_id AND intents.connection_id = :connection_id AND intents.attempts > 0
-    AND intents.state IN ('placed', 'refused', 'planned') AND intents.created_at >= :first
+    AND intents.state IN ('placed', 'refused', 'planned', 'cancelled') AND intents.created_at >= :first
     AND intents.created_at < :last AND intents.id > :after
 GROUP BY intents.id ORDER BY intents.id LIMIT :part
 """)
@@ -131,13 +131,15 @@ def _part(session: Session, job: ReconcileOrders) -> list[_Sent]:
 
 def _compare(reached: Reached, sent: _Sent) -> dict[str, int]:
     """One intent beside its supplier. Differences are put before somebody."""
-    if reached.adapter.CAPABILITIES.finds_by_reference:
-        there = {one.id: one for one in reached.adapter.find_by_reference(reached.connection, sent.reference)}
-        whole = reached.adapter.CAPABILITIES.finds_all_parts or len(sent.noted) <= 1
-        lacking = [id_ for id_ in sent.noted if id_ not in there and (whole or not _exists(reached, id_))]
-    else:
-        there = {}
-        lacking = [id_ for id_ in sent.noted if not _exists(reached, id_)]
+    offered = reached.adapter.CAPABILITIES
+    there: dict[str, PlacedOrder] = {}
+    whole = offered.finds_by_reference and (offered.finds_all_parts or len(sent.noted) <= 1)
+    if offered.finds_by_reference:
+        try:
+            there = {one.id: one for one in reached.adapter.find_by_reference(reached.connection, sent.reference)}
+        except FatalForItem:  # of this one there is no telling by its reference
+            whole = False
+    lacking = [id_ for id_ in sent.noted if id_ not in there and (whole or not _exists(reached, id_))]
     strange = [one for id_, one in there.items() if id_ not in sent.noted]
     with transaction(merchant_id=reached.merchant_id) as session:
         _note(session, reached, sent, lacking, strange)

@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 from services.core.errors import Conflict, Invalid, ShopOptiError
 from services.core.ids import new_id
 from services.jobs import enqueue, enqueue_many
+from services.orders.events import Step, record
 from services.orders.incoming.cancel import OrderNotFound
 from services.orders.incoming.changes import OrderAlreadySent, OrderCancelled
 from services.orders.incoming.lines import map_lines
 from services.orders.jobs import FulfillOrders, ProcessOrderFulfillment
 from services.orders.schedules import keep_schedules
 from services.orders.states import settle
-from services.orders.watch import close_refusals, review
+from services.orders.watch import CANCELLED_THERE, close_refusals, review
 
 BATCH = 1000
 
@@ -127,6 +128,21 @@ SELECT orders.id, orders.state, orders.kind, orders.address IS NOT NULL AS has_a
 ) AS some_mapped
 FROM orders WHERE orders.id = ANY(:ids) ORDER BY orders.id FOR NO KEY UPDATE
 """)
+# Of what was placed, the lines of orders that the supplier has cancelled since: they are to be had again. Where it does
+# not say what is in which order, only when it has cancelled all of them.
+_LAPSED = text("""
+WITH given_up AS (
+    UPDATE intent_lines SET refused_code = :code FROM intents
+    WHERE intents.id = intent_lines.intent_id AND intents.order_id = ANY(:ids) AND intents.state = 'placed'
+        AND intent_lines.refused_code IS NULL
+        AND EXISTS (SELECT FROM supplier_orders found WHERE found.intent_id = intents.id AND found.state = 'cancelled'
+            AND coalesce(intent_lines.supplier_order_id, found.id) = found.id)
+        AND NOT EXISTS (SELECT FROM supplier_orders found WHERE found.intent_id = intents.id
+            AND found.state <> 'cancelled' AND coalesce(intent_lines.supplier_order_id, found.id) = found.id)
+    RETURNING intents.order_id, intents.id, intent_lines.order_line_id
+)
+SELECT order_id, id, array_agg(order_line_id::text) AS lines FROM given_up GROUP BY order_id, id ORDER BY id
+""")
 _UNMAPPED = text("""
 SELECT id FROM order_lines WHERE order_id = ANY(:ids) AND variant_id IS NULL AND quantity > cancelled_quantity
 """)
@@ -138,10 +154,11 @@ WHERE order_id = ANY(:ids) AND closed_at IS NULL GROUP BY order_id
 
 
 def _judged(session: Session, ids: Sequence[UUID], *, merchant_id: UUID) -> dict[UUID, ShopOptiError | None]:
-    """Why each may not be sent now, or None. It is asked for: what a supplier refused before may be tried again, and
-    lines that nobody knew may be known by now.
+    """Why each may not be sent now, or None. It is asked for: what a supplier refused before may be tried again, what it
+    has cancelled since is to be had elsewhere, and lines that nobody knew may be known by now.
     """
     close_refusals(session, ids)
+    _take_back_lapsed(session, ids, merchant_id=merchant_id)
     settle(session, ids, merchant_id=merchant_id)
     unmapped = list(session.scalars(_UNMAPPED, {"ids": list(ids)}))
     if unmapped and any(one.variant_id for one in map_lines(session, unmapped, merchant_id=merchant_id)):
@@ -152,6 +169,12 @@ def _judged(session: Session, ids: Sequence[UUID], *, merchant_id: UUID) -> dict
     return {
         id_: OrderNotFound() if id_ not in rows else _why_not(rows[id_], partial, waiting.get(id_, [])) for id_ in ids
     }
+
+
+def _take_back_lapsed(session: Session, ids: Sequence[UUID], *, merchant_id: UUID) -> None:
+    lapsed = session.execute(_LAPSED, {"ids": list(ids), "code": CANCELLED_THERE}).all()
+    steps = [Step(row.order_id, "pieces_wanted_again", {"line_ids": row.lines}, row.id) for row in lapsed]
+    record(session, steps, merchant_id=merchant_id)
 
 
 def _why_not(row: Any, partial: bool, causes: Sequence[str]) -> ShopOptiError | None:

@@ -26,8 +26,8 @@ def resolve(reached: Reached, at: Standing, *, failed: Failed) -> Step:
     """Bring an unknown intent nearer to the truth by one look-up or one more sending."""
     since = at.unknown_since or now()
     offered = reached.adapter.CAPABILITIES
-    if at.code == intents.KNOWN_THERE and not offered.finds_by_reference:
-        return Blocked(intents.KNOWN_THERE, at.reason or "")
+    if at.code == intents.DEAD_END or (at.code == intents.KNOWN_THERE and not offered.finds_by_reference):
+        return Blocked(at.code, at.reason or "")
     left = (since - now()).total_seconds() + pause_after(at.attempts, offered.settle_seconds)
     if left > 0:
         return Wait(left, "outcome_unknown")
@@ -67,7 +67,7 @@ def _look_up(reached: Reached, at: Standing, *, failed: Failed) -> Step:
         return Blocked("reconnect", reason) if refused else Wait(0, "reconnected")
     except (FatalForConnection, FatalForItem) as error:
         failed(error)
-        return Blocked("connection", error.detail)
+        return Blocked(intents.DEAD_END if error.kind == "another" else "connection", error.detail)
     except SupplierError as error:
         failed(error)
         return Wait(_later(at), "supplier_unavailable")

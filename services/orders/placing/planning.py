@@ -7,20 +7,20 @@ again without that offer; what needs a person first waits for the next time some
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.core.clock import now
-from services.models import Order, OrderPolicy
+from services.models import Order
 from services.orders import intents
 from services.orders.addresses.check import Fitted, fit
 from services.orders.attention import Item, close_items, open_items
 from services.orders.intents import Planned, PlannedLine, Standing
 from services.orders.policy import policy_of
-from services.orders.routing.candidates import known
+from services.orders.routing.candidates import Known, known
 from services.orders.routing.route import CENT, Parcel, Routing
 from services.orders.watch import ELSEWHERE
 from services.sourcing.accounts.reach import get_connection
@@ -72,7 +72,7 @@ def plan(session: Session, order: Order, *, job_id: UUID, fresh: bool) -> list[S
         return []
     fitted = _addresses(session, order, routing.parcels)
     planned = [
-        _planned(parcel, routing, order, policy, fitted[parcel.connection_id])
+        _planned(parcel, routing, facts, fitted[parcel.connection_id])
         for parcel in routing.parcels
         if not fitted[parcel.connection_id].faults
     ]
@@ -118,7 +118,7 @@ def _addresses(session: Session, order: Order, parcels: Sequence[Parcel]) -> dic
     return fitted
 
 
-def _planned(parcel: Parcel, routing: Routing, order: Order, policy: OrderPolicy, fitted: Fitted) -> Planned:
+def _planned(parcel: Parcel, routing: Routing, facts: Known, fitted: Fitted) -> Planned:
     lines = tuple(
         PlannedLine(
             pick.line.id,
@@ -132,7 +132,7 @@ def _planned(parcel: Parcel, routing: Routing, order: Order, policy: OrderPolicy
     )
     # Amounts are in the currency they were compared in; the supplier's own is one of its offers'.
     offer = parcel.picks[0].offer
-    ceiling = _ceiling(parcel, routing, order, policy)
+    ceiling = _ceiling(parcel, routing, facts)
     return Planned(
         parcel.connection_id,
         lines,
@@ -140,21 +140,24 @@ def _planned(parcel: Parcel, routing: Routing, order: Order, policy: OrderPolicy
         fitted.shown_repairs(),
         offer.currency,
         expected=parcel.expected,
-        ceiling=ceiling and max(CENT, (ceiling / offer.rate).quantize(CENT)),
+        ceiling=None if ceiling is None else max(CENT, (ceiling / offer.rate).quantize(CENT, ROUND_DOWN)),
     )
 
 
-def _ceiling(parcel: Parcel, routing: Routing, order: Order, policy: OrderPolicy) -> Decimal | None:
-    """What the parcel may cost at most: what the policy's ceiling leaves beside the others, and what the buyer paid
-    without the margin that is wanted. None: neither is known in its currency.
+def _ceiling(parcel: Parcel, routing: Routing, facts: Known) -> Decimal | None:
+    """What the parcel may cost at most: what it is expected to, and its part of what the order's limits leave beyond
+    that. However many parcels grow dearer until they are sent, together they keep the policy's ceiling and margin.
+    None: there is no limit in its currency.
     """
-    limits: list[Decimal] = []
-    if policy.cost_ceiling is not None and policy.ceiling_currency == parcel.currency:
-        others = sum((one.total for one in routing.parcels if one is not parcel), Decimal())
-        limits.append(policy.cost_ceiling - others)
-    paid = [pick.line.price for pick in parcel.picks]
-    if policy.min_margin is not None and order.currency == parcel.currency and None not in paid:
-        worth = sum((pick.line.pieces * (pick.line.price or 0) for pick in parcel.picks), Decimal())
-        shipping = (order.shipping_paid or Decimal()) if len(routing.parcels) == 1 else Decimal()
-        limits.append((worth + shipping) * (1 - policy.min_margin))
-    return max(CENT, min(limits)) if limits else None
+    alike = [one for one in routing.parcels if one.currency == parcel.currency]
+    rules, limits = facts.rules, []
+    if rules.cost_ceiling is not None and rules.ceiling_currency == parcel.currency:
+        limits.append(rules.cost_ceiling)
+    lines = [pick.line for one in alike for pick in one.picks]
+    if rules.min_margin is not None and facts.currency == parcel.currency:
+        worth = sum((line.pieces * (line.price or 0) for line in lines), facts.shipping_paid or Decimal())
+        limits.append(worth * (1 - rules.min_margin))
+    if not limits:
+        return None
+    beyond = min(limits) - sum((one.total for one in alike), Decimal())
+    return parcel.total + beyond / len(alike)

@@ -109,6 +109,7 @@ SELECT count(*) AS intents, coalesce(sum(coalesce(charged, expected, goods.cost)
 FROM intents CROSS JOIN LATERAL (
     SELECT coalesce(sum(quantity * expected_cost), 0) AS cost FROM intent_lines WHERE intent_id = intents.id) goods
 WHERE order_id = :order_id AND state NOT IN ('refused', 'cancelled')
+    AND EXISTS (SELECT FROM intent_lines given WHERE given.intent_id = intents.id AND given.refused_code IS NULL)
 """)
 
 

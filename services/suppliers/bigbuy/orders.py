@@ -80,7 +80,10 @@ def place_order(connection: Connection, draft: OrderDraft) -> Placement:
 
 
 def find_by_reference(connection: Connection, reference: str) -> tuple[PlacedOrder, ...]:
-    """The order of that reference; of a split one BigBuy names a single part. Raises what `Adapter` says."""
+    """The order of that reference; of a split one BigBuy names a single part.
+
+    Raises what `Adapter` says; FatalForItem ``another`` when the order that is named says another reference.
+    """
     try:
         answer = get(connection, "order/reference", suffix=f"/{_path_part(reference)}")
     except FatalForItem as error:
@@ -92,7 +95,7 @@ def find_by_reference(connection: Connection, reference: str) -> tuple[PlacedOrd
     order_id = text_of(answer.get("id")) if isinstance(answer, dict) else None
     if order_id is None:
         raise unreadable("order/reference")
-    return (_whole(connection, order_id, total=_money(answer.get("totalPaidTaxIncl"))),)
+    return (_whole(connection, order_id, reference, total=_money(answer.get("totalPaidTaxIncl"))),)
 
 
 def order_status(connection: Connection, order_id: str) -> OrderStatus:
@@ -233,9 +236,9 @@ def _parts(connection: Connection, draft: OrderDraft, reply: Reply) -> Placement
 
 def _existing(connection: Connection, draft: OrderDraft, known: OrderExists) -> Placement:
     """The order that is there under our reference."""
-    if known.order_id is not None:
-        return Placement((_whole(connection, known.order_id),), existed=True)
     try:
+        if known.order_id is not None:
+            return Placement((_whole(connection, known.order_id, draft.reference),), existed=True)
         found = find_by_reference(connection, draft.reference)
     except SupplierError as error:
         raise _lost(draft, error.detail, "ER008") from error
@@ -258,12 +261,22 @@ def _part_said(one: Mapping[str, Any]) -> Said:
     return Said(status, text_of(one.get("code")) or "", text_of(one.get("message")) or "", data)
 
 
-def _whole(connection: Connection, order_id: str, *, total: Money | None = None) -> PlacedOrder:
-    """An order that is there, with its lines if they can be had now: its id alone is worth more than an error."""
+def _whole(connection: Connection, order_id: str, reference: str, *, total: Money | None = None) -> PlacedOrder:
+    """An order that is there, with its lines if they can be had now: its id alone is worth more than an error.
+
+    Raises FatalForItem ``another`` when it says that its reference is another.
+    """
     try:
         order = _order(connection, order_id)
     except SupplierError:
         return PlacedOrder(order_id, total=total)
+    told = text_of(order.get("internalReference"))
+    if told is not None and told != reference:
+        raise FatalForItem(
+            f"BigBuy names order {order_id} for {reference}, and that order's reference is {told[:100]}.",
+            kind="another",
+            items=(order_id,),
+        )
     return PlacedOrder(order_id, refs=_references(order), total=_money(order.get("totalPaidTaxIncl")) or total)
 
 

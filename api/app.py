@@ -78,7 +78,7 @@ def upload_routers() -> tuple[APIRouter, ...]:
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application, ready to serve; `uvicorn --factory api.app:create_app`."""
+    """The application, ready to serve."""
     settings = settings or get_settings()
     configure_logging(settings)
     limits = RateLimits(settings)

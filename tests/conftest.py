@@ -45,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
             _prepare_postgres(folder)
         if not getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
             _prepare(folder)  # with -n the first process only hands out tests
+            gc.disable()  # until the tests are collected
     except BaseException:
         _cleanup.close()
         raise
@@ -57,8 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """What is there now stays: the collector need not look through thousands of tests and modules again and again."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

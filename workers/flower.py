@@ -3,7 +3,9 @@
 import ipaddress
 import os
 import sys
+from importlib import import_module
 
+from services.core.loading import loading
 from workers.app import app
 
 
@@ -12,6 +14,8 @@ def main(arguments: list[str]) -> None:
     address = next((word.partition("=")[2] for word in arguments if word.startswith("--address=")), "")
     if not _is_loopback(address) and not os.environ.get("FLOWER_BASIC_AUTH"):
         sys.exit(f"flower would listen on {address!r}, where others can reach it: set FLOWER_BASIC_AUTH=user:password")
+    with loading():
+        import_module("flower.command")
     app.start(["--quiet", "flower", *arguments])
 
 

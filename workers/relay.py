@@ -1,8 +1,8 @@
 """The relay: sees rows that are due and rings a Celery queue for each, fairly and a few at a time.
 
-Any number may run. Redis away: rows wait, and the bells that could not be rung are taken back. Postgres away: the
-relay waits for it. Between the rows' commit and the bell lies one notification; where LISTEN is not to be had (a
-transaction pooler) polling does.
+`python -m workers relay` runs one, and any number may run. Redis away: rows wait, and the bells that could not be rung
+are taken back. Postgres away: the relay waits for it. Between the rows' commit and the bell lies one notification;
+where LISTEN is not to be had (a transaction pooler) polling does.
 """
 
 import logging
@@ -256,7 +256,3 @@ def main() -> None:
     logger.info("relay %s started", relay.id)
     relay.run()
     logger.info("relay %s stopped", relay.id)
-
-
-if __name__ == "__main__":
-    main()

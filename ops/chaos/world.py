@@ -21,8 +21,8 @@ _BEAT = ("-m", "workers", "beat", "--pidfile=", "--schedule=")
 _IO_QUEUES = "sync,scraping,ai,orders,webhooks"
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "relay-1": ("-m", "workers.relay"),
-    "relay-2": ("-m", "workers.relay"),
+    "relay-1": ("-m", "workers", "relay"),
+    "relay-2": ("-m", "workers", "relay"),
     "beat-1": _BEAT,
     "beat-2": _BEAT,
     "io-1": (*_WORKER, "-n", "io1@%h", "-Q", _IO_QUEUES, "-P", "threads", "-c", "8"),

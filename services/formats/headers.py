@@ -7,6 +7,7 @@ tax words ("inkl. MwSt"), a currency ("Price EUR"), a unit ("Weight (kg)"), a la
 
 import re
 import unicodedata
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -214,7 +215,7 @@ class Meaning(NamedTuple):
 def normal(text: str) -> str:
     """A header without case, accents, spaces, punctuation and byte order marks."""
     plain = unicodedata.normalize("NFKD", text.replace("ł", "l").replace("Ł", "L").replace("ø", "o")).casefold()
-    return "".join(sign for sign in plain if sign.isalnum())
+    return "".join(filter(str.isalnum, plain))
 
 
 _SYNONYMS = {normal(name): (field, rank) for field, names in NAMES.items() for rank, name in enumerate(names.split())}
@@ -225,7 +226,12 @@ for _name in _SYNONYMS:
 
 def meaning(header: str) -> Meaning | None:
     """What a column of a general table holds, or None. Spelling mistakes are not forgiven here."""
-    if len(header) > _LONGEST or _PER_MANY(header):
+    return _meaning(header) if len(header) <= _LONGEST else None
+
+
+@lru_cache(2_000)  # the first rows of a file are tried with every delimiter, and the same headers come again tomorrow
+def _meaning(header: str) -> Meaning | None:
+    if _PER_MANY(header):
         return None
     found = _known(normal(header)) or _known(normal(re.sub(r"[(\[{].*?[)\]}]", "", header)))
     if found and found[0] not in _MONEY and found[0] != "weight":

@@ -235,7 +235,7 @@ def test_a_server_told_to_stop_does_not_wait_for_its_listeners(merchant):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--port", str(port),
+        [sys.executable, "-m", "uvicorn", "--factory", "api.serve:app", "--port", str(port),
          "--timeout-graceful-shutdown", "20"],
         cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE,
     )  # fmt: skip

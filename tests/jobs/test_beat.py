@@ -37,6 +37,7 @@ def test_beat_fires_tells_that_it_lives_and_never_raises(
     assert 3 <= lag < 20
     due_at(id_, datetime.now(UTC) + timedelta(seconds=0.4))
     assert 0 < beat.tick() <= 0.4
+    due_at(id_, datetime.now(UTC) + timedelta(hours=1))
 
     strange = make(merchant)  # of another release: told once, and then left alone for a while
     due_at(strange, datetime.now(UTC), args='{"m": 1}')

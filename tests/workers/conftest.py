@@ -23,7 +23,7 @@ from tests.conftest import scratch_database
 ROOT = Path(__file__).resolve().parents[2]
 
 COMMANDS = {
-    "relay": ["-m", "workers.relay"],
+    "relay": ["-m", "workers", "relay"],
     "io": [
         *("-m", "workers", "worker", "-n", "io@%h", "-Q", "sync,scraping,ai,orders,webhooks"),
         *("-P", "threads", "-c", "8", "--without-gossip", "--without-mingle", "-E"),

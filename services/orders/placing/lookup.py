@@ -19,8 +19,8 @@ from services.sourcing.accounts.reach import Reached, reconnect_needed
 from services.suppliers.base import Placement
 from services.suppliers.errors import FatalForConnection, FatalForItem, ReconnectNeeded, SupplierError, WaitUntil
 
-# A refusal after a doubt is believed when a look-up finds nothing, and then the pieces are bought elsewhere: no other look
-# costs as much when it comes too early.
+# A refusal after a doubt is believed when a look-up finds nothing, and then the pieces are bought elsewhere: no other
+# look costs as much when it comes too early.
 SURE_SECONDS = 60.0
 FIRST_PAUSE = 5.0  # after a look-up that was not answered
 

@@ -265,7 +265,8 @@ def test_however_many_parcels_grow_dearer_together_they_keep_the_limits(world):
     shop.skus.append(stock_up(shop.merchant, other, gift))
     costs = [Decimal(one["cost"]) / 100 for one in (shop.goods[0], gift)]
     limit = round(sum(costs) * 3, 2)
-    lines = tuple(SaidLine(1, sku=sku, price=price) for sku, price in zip(shop.skus, (limit / Decimal("0.9"), 0)))
+    first, second = shop.skus
+    lines = (SaidLine(1, sku=first, price=limit / Decimal("0.9")), SaidLine(1, sku=second, price=Decimal(0)))
     shop.policy(cancel_window_seconds=60)
     for said in (
         {"min_margin": Decimal("0.1")},

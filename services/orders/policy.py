@@ -4,11 +4,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from services.core.clock import now
 from services.core.errors import Invalid
 from services.models import Connection, Order, OrderPolicy
 from services.orders.states import settle
@@ -49,7 +48,7 @@ def set_policy(session: Session, *, merchant_id: UUID, said: dict[str, Any]) -> 
     partial = policy.partial
     for name, value in said.items():
         setattr(policy, name, value)
-    policy.updated_at = now()
+    policy.updated_at = func.clock_timestamp()  # the database's clock, by which intents are created, too
     session.flush()
     if policy.partial != partial:
         _settle_waiting(session, merchant_id)

@@ -18,7 +18,10 @@ class Meter(Protocol):
     """Who counts the calls of one credential. It is asked before every call and told what the answers say."""
 
     def take(self, endpoints: Sequence[str]) -> None:
-        """Leave to call each of these once (one named twice: twice): for all of them, or WaitUntil is raised."""
+        """Leave to call each of these once (one named twice: twice): for all of them, or WaitUntil is raised.
+
+        Of one that is named more often than its quota allows at once the rest is for the windows that follow.
+        """
 
     def learn(self, endpoint: str, *, limit: int | None, remaining: int | None, reset: datetime | None) -> None:
         """What an answer said of its endpoint's quota; `remaining` 0 with `reset` after a refusal."""

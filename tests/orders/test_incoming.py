@@ -106,6 +106,12 @@ def test_a_change_gives_up_what_still_waits_to_be_sent(client, merchant):
     story = client.get(f"{ORDERS}/{made['order_id']}").json()
     assert story["intents"][0]["state"] == "cancelled"
     assert "intent_cancelled" in [event["kind"] for event in story["events"]]
+    # What is sent as the address has the customer's phone: another phone, another intent, but not once it was sent.
+    meant(merchant, made["order_id"], (line, 2))
+    client.post(ORDERS, json={**order, "customer": {"phone": "600 000 000"}})
+    assert rows(merchant, "SELECT state FROM intents ORDER BY id DESC LIMIT 1") == [{"state": "cancelled"}]
+    meant(merchant, made["order_id"], (line, 2), to="placed")
+    assert client.post(ORDERS, json={**order, "customer": {"phone": "600 000 001"}}).status_code == 200
 
 
 def test_pieces_taken_back_do_not_come_back_and_are_not_taken_twice(client, merchant):

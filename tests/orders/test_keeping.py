@@ -204,6 +204,11 @@ def test_what_an_item_asked_for_closes_it(client, merchant):
     order["address"]["line"] = "Calle Menor 2"
     assert client.post(ORDERS, json=order).json()["state"] == "ready"
     assert waiting(merchant, order_id) == []
+    with transaction(merchant_id=merchant) as session:
+        open_items(session, faults, merchant_id=merchant)
+    order["customer"] = {"phone": "600 000 000"}  # what the address lacked
+    assert client.post(ORDERS, json=order).json()["state"] == "ready"
+    assert waiting(merchant, order_id) == []
 
 
 def test_every_cause_says_what_can_be_done():

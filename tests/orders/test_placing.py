@@ -265,7 +265,8 @@ def test_however_many_parcels_grow_dearer_together_they_keep_the_limits(world):
     shop.skus.append(stock_up(shop.merchant, other, gift))
     costs = [Decimal(one["cost"]) / 100 for one in (shop.goods[0], gift)]
     limit = round(sum(costs) * 3, 2)
-    lines = tuple(SaidLine(1, sku=sku, price=price) for sku, price in zip(shop.skus, (limit / Decimal("0.9"), 0)))
+    first, second = shop.skus
+    lines = (SaidLine(1, sku=first, price=limit / Decimal("0.9")), SaidLine(1, sku=second, price=Decimal(0)))
     shop.policy(cancel_window_seconds=60)
     for said in (
         {"min_margin": Decimal("0.1")},
@@ -311,6 +312,39 @@ def test_a_wallet_that_is_low_waits_for_the_merchant_and_is_not_tried_elsewhere(
     shop.fulfil(order_id)
     assert (shop.state(order_id), shop.waiting(order_id)) == ("attention", ["wallet_low"])
     assert len(shop.standings(order_id)) == 1
+
+
+def test_a_refusal_nobody_knows_the_reason_of_is_believed_late(world):
+    """It may be a mishap on the way of a yes, and an order may take a while until it can be found."""
+    shop = Shop(world)
+    order_id = shop.order(1)
+    job_id = shop.ask(order_id)
+    with world.fault("soft", variant="inverted", route="order/create", count=1):
+        inline.work(job_id)
+    shop.later(30)  # a look-up would be answered by now
+    assert inline.work(job_id)["reason"] == "outcome_unknown"
+    assert [at.state for at in shop.standings(order_id)] == ["unknown"]
+    shop.later(40)
+    assert shop.work(job_id)["state"] == "succeeded"
+    assert [at.state for at in shop.standings(order_id)] == ["refused"]
+
+
+def test_a_policy_that_changes_before_it_is_sent_is_the_one_that_counts(world):
+    shop = Shop(world, things=1)
+    shop.policy(cancel_window_seconds=3600)
+    order_id = shop.order(1)
+    job_id = shop.ask(order_id)
+    inline.work(job_id)
+    shop.policy(cost_ceiling=Decimal("0.5"), ceiling_currency="EUR")
+    shop.later(4000)
+    shop.work(job_id, times=3)
+    assert [at.state for at in shop.standings(order_id)] == ["cancelled"]
+    assert (shop.state(order_id), shop.waiting(order_id), shop.bought()) == ("attention", ["no_route"], [])
+    shop.policy(cost_ceiling=999)
+    shop.fulfil(order_id)
+    shop.later(4000)
+    shop.fulfil(order_id)
+    assert (shop.state(order_id), len(shop.bought())) == ("placed", 1)
 
 
 def test_what_was_not_sent_when_its_account_was_given_up_goes_to_another(world):

@@ -175,6 +175,18 @@ def test_all_of_them_or_none_and_the_moment_is_that_of_the_last() -> None:
     meter.take(["not counted"] * 100)
 
 
+def test_more_than_a_window_has_is_for_those_that_follow() -> None:
+    world, store = World(), Kept()
+    meter = simulated(world, store, quotas=(Quota("method", 2, 1.0),))
+    meter.take(["method"] * 5)
+    with pytest.raises(WaitUntil) as caught:
+        meter.take(["method"])
+    assert caught.value.when == datetime.fromtimestamp(world.begun + 2, UTC)
+    world.run(2)
+    meter.take(["method"])  # beside the fifth
+    assert [one.left for one in meter.left()] == [0]
+
+
 # -- Shared by all workers, for real -------------------------------------------------------------------------------
 
 

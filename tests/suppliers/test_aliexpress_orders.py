@@ -1,11 +1,14 @@
 """Orders at AliExpress: the three ids that look alike, freight, and what each answer to a creation means."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
+from services.core.clock import now
 from services.suppliers import aliexpress
+from services.suppliers.aliexpress.calls import Booked
 from services.suppliers.base import Address, Connection, Money, OrderDraft, OrderLine, OrderState
 from services.suppliers.errors import (
     FatalForConnection,
@@ -126,6 +129,50 @@ def test_what_cannot_be_ordered_is_not(platform, connection, line, answer, kind)
     with pytest.raises(FatalForItem):
         aliexpress.place_order(connection, draft)
     assert platform.asked("aliexpress.ds.order.create") == []
+
+
+class Counting:
+    """A meter that notes what is taken, and has something left or has not."""
+
+    learn = None
+
+    def __init__(self, *, left=True):
+        self.taken, self.left = [], left
+
+    def take(self, endpoints):
+        if not self.left:
+            raise WaitUntil(now())
+        self.taken.append(list(endpoints))
+
+
+def test_all_calls_of_a_placing_are_taken_before_the_first(platform, connection):
+    """It never stops half-way for a quota, and what is not to be had whole costs nobody anything."""
+    meter = Counting()
+    draft = replace(DRAFT, lines=(LINE, LINE))
+    aliexpress.place_order(replace(connection, meter=meter), draft)
+    product, freight, create = (f"aliexpress.ds.{name}" for name in ("product.get", "freight.query", "order.create"))
+    assert meter.taken == [[product, freight, freight, create], [], [], [], []]
+    platform.canned.asked.clear()
+    with pytest.raises(WaitUntil):
+        aliexpress.place_order(replace(connection, meter=Counting(left=False)), draft)
+    with pytest.raises(FatalForItem):
+        aliexpress.place_order(connection, replace(DRAFT, lines=(LINE,) * 61))
+    assert platform.canned.asked == []
+
+
+def test_what_is_taken_ahead_is_called_no_faster_than_allowed():
+    clock = [0.0]
+
+    def sleep(seconds):
+        clock[0] += seconds
+
+    booked = Booked(Counting(), ["a"] * 5 + ["b"], now=lambda: clock[0], sleep=sleep)
+    begun = []
+    for _ in range(5):
+        booked.take(["a"])
+        begun.append(clock[0])
+    booked.take(["b"])
+    assert begun == [0, 0, 1, 1, 2]
 
 
 def test_an_order_above_its_ceiling_is_not_placed(platform, connection):

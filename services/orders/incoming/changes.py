@@ -79,9 +79,7 @@ def change_orders(
             steps.append(Step(order.id, "changed", {"changes": changes}))
     session.flush()
     record(session, steps, merchant_id=merchant_id)
-    moved = [
-        step.order_id for step in steps if any(name.startswith("address.") for name in (step.data or {})["changes"])
-    ]
+    moved = [step.order_id for step in steps if any(map(_is_contact, (step.data or {})["changes"]))]
     for cause in ("address", "address_refused"):
         close_items(session, moved, cause=cause)
     if changed:
@@ -282,7 +280,7 @@ def _refuse_sent(session: Session, order: Order, changes: dict[str, Any], pairs:
     """Refuse what concerns things that were sent; give up the intents of what concerns things that were not."""
     readdressed = any(name.startswith("address.") for name in changes)
     touched = [line for line, said_ in pairs if line is not None and _concerns(line, said_)]
-    if readdressed:
+    if any(map(_is_contact, changes)):
         give_up_planned(session, order.id, reason="The order's address has changed.")
     elif touched:
         ids = [line.id for line in touched]
@@ -297,6 +295,11 @@ def _refuse_sent(session: Session, order: Order, changes: dict[str, Any], pairs:
         other = said_ is not None and any(name in _differing(line, said_) for name in ("sku", "barcode"))
         if left < sent[line.id] or other:
             raise already_sent(session, order.id, param="lines")
+
+
+def _is_contact(change: str) -> bool:
+    """Whether what is sent as the address may be another now: what it lacks is the customer's."""
+    return change.startswith(("address.", "customer.")) and change != "customer.reference"
 
 
 def _concerns(line: OrderLine, said: SaidLine | None) -> bool:

@@ -154,8 +154,8 @@ WHERE order_id = ANY(:ids) AND closed_at IS NULL GROUP BY order_id
 
 
 def _judged(session: Session, ids: Sequence[UUID], *, merchant_id: UUID) -> dict[UUID, ShopOptiError | None]:
-    """Why each may not be sent now, or None. It is asked for: what a supplier refused before may be tried again, what it
-    has cancelled since is to be had elsewhere, and lines that nobody knew may be known by now.
+    """Why each may not be sent now, or None. It is asked for: what a supplier refused before may be tried again, what
+    it has cancelled since is to be had elsewhere, and lines that nobody knew may be known by now.
     """
     close_refusals(session, ids)
     _take_back_lapsed(session, ids, merchant_id=merchant_id)

@@ -10,13 +10,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from services.core.clock import now
 from services.core.errors import ShopOptiError, TooMany, Unavailable
 from services.jobs import Outcome, Run, Snooze, Stopped
-from services.models import Connection, Order
+from services.models import Order
 from services.orders import intents
 from services.orders.incoming.cancel import OrderNotFound
 from services.orders.intents import Standing
@@ -125,7 +125,7 @@ def _prepare(session: Session, run: Run, order_id: UUID) -> _Work:
     if order is None:
         raise OrderNotFound
     standings = intents.standing_of(session, order_id)
-    if _give_up_disconnected(session, standings):
+    if _give_up_outdated(session, standings, merchant_id=run.merchant_id):
         standings = intents.standing_of(session, order_id)
     if order.state != "cancelled":
         standings += plan(session, order, job_id=run.id, fresh=not standings)
@@ -138,17 +138,25 @@ def _prepare(session: Session, run: Run, order_id: UUID) -> _Work:
     return _Work(open_, ways, _result(order_id, changed.get(order_id, state), standings))
 
 
-def _give_up_disconnected(session: Session, standings: list[Standing]) -> bool:
-    """What was not sent, and no longer can be over that account, is to be had elsewhere. Whether there was any."""
-    gone = [at for at in standings if at.state == "planned" and _is_gone(session, at.connection_id)]
-    for at in gone:
-        intents.cancel(session, at.id, reason="The account was disconnected.")
-    return bool(gone)
+# Of what was not sent: planned over an account that is gone, or by a policy that is another now.
+_OUTDATED = text("""
+SELECT intents.id, policies.updated_at > intents.created_at AS otherwise FROM intents
+LEFT JOIN connections ON connections.id = intents.connection_id
+LEFT JOIN order_policies policies ON policies.merchant_id = :merchant_id
+WHERE intents.id = ANY(:ids)
+    AND (coalesce(connections.state, 'disconnected') = 'disconnected' OR policies.updated_at > intents.created_at)
+""")
 
 
-def _is_gone(session: Session, connection_id: UUID) -> bool:
-    row = session.get(Connection, connection_id)
-    return row is None or row.state == "disconnected"
+def _give_up_outdated(session: Session, standings: list[Standing], *, merchant_id: UUID) -> bool:
+    """What was not sent, and would not be planned so today, is planned anew. Whether there was any."""
+    planned = [at.id for at in standings if at.state == "planned"]
+    asked = {"ids": planned, "merchant_id": merchant_id}
+    found = session.execute(_OUTDATED, asked).all() if planned else []
+    for row in found:
+        reason = "The policy was changed." if row.otherwise else "The account was disconnected."
+        intents.cancel(session, row.id, reason=reason)
+    return bool(found)
 
 
 def _way(session: Session, connection_id: UUID) -> _Way | Wait | Blocked:

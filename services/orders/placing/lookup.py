@@ -19,6 +19,9 @@ from services.sourcing.accounts.reach import Reached, reconnect_needed
 from services.suppliers.base import Placement
 from services.suppliers.errors import FatalForConnection, FatalForItem, ReconnectNeeded, SupplierError, WaitUntil
 
+# A refusal after a doubt is believed when a look-up finds nothing, and then the pieces are bought elsewhere: no other
+# look costs as much when it comes too early.
+SURE_SECONDS = 60.0
 FIRST_PAUSE = 5.0  # after a look-up that was not answered
 
 
@@ -28,7 +31,8 @@ def resolve(reached: Reached, at: Standing, *, failed: Failed) -> Step:
     offered = reached.adapter.CAPABILITIES
     if at.code == intents.DEAD_END or (at.code == intents.KNOWN_THERE and not offered.finds_by_reference):
         return Blocked(at.code, at.reason or "")
-    left = (since - now()).total_seconds() + pause_after(at.attempts, offered.settle_seconds)
+    settled = max(pause_after(at.attempts, offered.settle_seconds), SURE_SECONDS if at.code is not None else 0.0)
+    left = (since - now()).total_seconds() + settled
     if left > 0:
         return Wait(left, "outcome_unknown")
     if offered.finds_by_reference:

@@ -71,8 +71,8 @@ class Window:
         return at + self.seconds
 
     def take(self, calls: int, at: float, *, meter: str, user: str) -> None:
-        """Note that so many calls were allowed."""
-        self.pending += [(at, meter)] * calls
+        """Note that so many calls were allowed; those beyond the limit in the windows that follow."""
+        self.pending += [(at + number // max(1, self.limit) * self.seconds, meter) for number in range(calls)]
         if user in self.users or (user and len(self.users) < MOST_USERS):
             self.users[user] = at
 

@@ -1,13 +1,15 @@
 """Calls to AliExpress: signed forms, one host for everyone."""
 
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 from services.core.clock import now
 from services.suppliers.aliexpress.answers import Gateway, classified, opened
 from services.suppliers.aliexpress.sign import signature
-from services.suppliers.base import Connection, Quota
+from services.suppliers.base import Connection, Meter, Quota
 from services.suppliers.wire import Reply, call
 
 HOST = "https://api-sg.aliexpress.com"
@@ -19,6 +21,42 @@ CALLS_A_SECOND = 2
 def quotas_of(*methods: str) -> tuple[Quota, ...]:
     """The limit of each method."""
     return tuple(Quota(method, CALLS_A_SECOND, 1.0) for method in methods)
+
+
+class Booked:
+    """A meter of which some calls were taken together, so that what needs them all never stops between two of them.
+
+    They are made no faster than the quota allows; any other call is taken when it is made.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        methods: Sequence[str],
+        *,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Raises WaitUntil: not all of them are to be had, and none was taken."""
+        meter.take(methods)
+        self._meter, self._now, self._sleep = meter, now, sleep
+        self._left, self._made = Counter(methods), Counter[str]()
+        self._begun = now()
+        self.learn = meter.learn
+
+    def take(self, endpoints: Sequence[str]) -> None:
+        """Leave for all of them, when it is their turn. Raises what the meter does, which is asked in any case."""
+        rest = []
+        for one in endpoints:
+            if not self._left[one]:
+                rest.append(one)
+                continue
+            turn = self._begun + self._made[one] // CALLS_A_SECOND
+            if (wait := turn - self._now()) > 0:
+                self._sleep(wait)
+            self._left[one] -= 1
+            self._made[one] += 1
+        self._meter.take(rest)
 
 
 def business(

@@ -6,6 +6,7 @@ an order by it. An order can be made and not be paid: that is no failure, and is
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -18,8 +19,8 @@ from services.suppliers.aliexpress.answers import (
     listed,
     opened,
 )
-from services.suppliers.aliexpress.calls import business, sent
-from services.suppliers.aliexpress.products import product
+from services.suppliers.aliexpress.calls import Booked, business, sent
+from services.suppliers.aliexpress.products import PRODUCT, product
 from services.suppliers.base import (
     Address,
     Connection,
@@ -44,6 +45,8 @@ CREATE = "aliexpress.ds.order.create"
 FREIGHT = "aliexpress.ds.freight.query"
 ORDER = "aliexpress.trade.ds.order.get"
 TRACKING = "aliexpress.ds.order.tracking.get"
+
+MOST_LINES = 60  # twice a second: half a minute of asking
 
 # error_code of a creation, or a part of it → kind
 _REFUSALS = (
@@ -88,11 +91,19 @@ def check_order(connection: Connection, draft: OrderDraft) -> Quote:
 
 
 def place_order(connection: Connection, draft: OrderDraft) -> Placement:
-    """Check every line, then create: all lines or none. Raises what `Adapter` says.
+    """Check every line, then create: all lines or none. Raises what `Adapter` says, and WaitUntil before the first call
+    when the quotas do not have all calls of it.
 
     UnknownOutcome: send the same draft again within 24 hours. With the kind ``known_there`` AliExpress has it, and
     does not say as what: its page or a push message tells.
     """
+    if len(draft.lines) > MOST_LINES:
+        raise FatalForItem(
+            f"AliExpress is asked for each line: {MOST_LINES} in one order are the most.", kind="invalid"
+        )
+    products = {line.product_id for line in draft.lines}
+    methods = [*[PRODUCT] * len(products), *[FREIGHT] * len(draft.lines), CREATE]
+    connection = replace(connection, meter=Booked(connection.meter, methods))
     quote = check_order(connection, draft)
     if quote.refused or not quote.parts:
         raise FatalForItem(

@@ -54,14 +54,17 @@ class Killed(BaseException):
 class Doomed(Run):
     """A run that ends at its nth step: a report, or the beginning, the end or the commit of a transaction."""
 
-    steps = 0
-
     def __init__(self, claim: Claim, *, fatal_step: int | None = None) -> None:
         super().__init__(claim)
         self.fatal_step = fatal_step
+        self.passed: list[str] = []
 
-    def step(self) -> None:
-        self.steps += 1
+    @property
+    def steps(self) -> int:
+        return len(self.passed)
+
+    def step(self, where: str) -> None:
+        self.passed.append(where)
         if self.steps == self.fatal_step:
             self.strike()
 
@@ -69,16 +72,16 @@ class Doomed(Run):
         raise Killed
 
     def progress(self, done: int, total: int | None = None, note: str | None = None) -> None:
-        self.step()
+        self.step("report")
         super().progress(done, total, note)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator:
-        self.step()
+        self.step("begin")
         with super().transaction() as session:
             yield session
-            self.step()
-        self.step()
+            self.step("end")
+        self.step("commit")
 
 
 class Interrupted(Doomed):
@@ -104,7 +107,7 @@ def _undisturbed() -> tuple:
     import_ = begin(merchant, NEW)
     runs = []
     ended = inline.work(import_.job_id, make_run=lambda claim: runs.append(Doomed(claim)) or runs[-1])
-    return catalogue(merchant), ended["result"], _errors(import_), runs[0].steps
+    return catalogue(merchant), ended["result"], _errors(import_), runs[0].passed
 
 
 def _errors(import_) -> list[tuple]:
@@ -120,8 +123,8 @@ def _result(ended) -> dict:
 def test_killed_at_any_step():
     expected, result, errors, steps = _undisturbed()
     assert errors == [(5, "duplicate_variant"), (23, "row_too_long")]
-    assert steps > 30
-    for fatal_step in some(4, range(1, steps + 1)):
+    assert len(steps) > 30
+    for fatal_step in some(4, range(1, len(steps) + 1)):
         merchant = make_merchant()
         run_feed(merchant, OLD)
         import_ = begin(merchant, NEW)
@@ -219,7 +222,7 @@ def _empty_staging(merchant: UUID) -> None:
 
 def test_postgres_crashes_between_attempts():
     expected, result, errors, steps = _undisturbed()
-    for fatal_step in some(3, range(4, steps)):
+    for fatal_step in some(3, range(4, len(steps))):
         merchant = make_merchant()
         run_feed(merchant, OLD)
         import_ = begin(merchant, NEW)
@@ -242,7 +245,9 @@ def test_postgres_crashes_under_a_running_attempt():
             _empty_staging(self.merchant_id)
 
     lost = 0
-    for fatal_step in range(4, steps - 1):
+    for fatal_step in range(4, len(steps) - 1):
+        if steps[fatal_step - 1] in ("begin", "report") and steps[fatal_step - 2] != "end":
+            continue  # nothing was written since the step before: to the database both are the same moment
         merchant = make_merchant()
         run_feed(merchant, OLD)
         import_ = begin(merchant, NEW)

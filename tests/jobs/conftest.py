@@ -83,8 +83,11 @@ def claim(connection: Connection, *ids: UUID, worker: str = "w1", lease: float =
 
 
 def start(connection: Connection, *ids: UUID, worker: str = "w1", lease: float = 30) -> list[Claim]:
-    """Ring and claim."""
-    ring_all(connection)
+    """Ring and claim: these only, where other files' tests left thousands of others queued."""
+    with owner() as boss:
+        boss.execute(
+            "UPDATE jobs SET rung_at = clock_timestamp() WHERE id = ANY(%s) AND state = 'queued'", (list(ids),)
+        )
     return claim(connection, *ids, worker=worker, lease=lease)
 
 

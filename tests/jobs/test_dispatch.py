@@ -158,7 +158,7 @@ def test_lost_bells_are_rung_again_oldest_first_and_ever_more_slowly(ledger: Con
 def test_a_lease_that_is_over_puts_the_job_back(ledger: Connection, merchant: UUID) -> None:
     alive, dead = put(merchant), put(merchant)
     start(ledger, alive)
-    claim(ledger, dead, lease=-1)
+    start(ledger, dead, lease=-1)
     assert dispatch.rescue(ledger) == 1
     assert (row(alive, "state"), row(dead, "state", "reason", "attempt")) == (("running",), ("queued", "rescued", 1))
 

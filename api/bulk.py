@@ -100,7 +100,9 @@ class OperationOut(BaseModel):
     errors_url: str
     created_at: datetime
     finished_at: datetime | None
-    file_removed_at: datetime | None = Field(description="When the stored file and the row errors were removed: their time was over.")
+    file_removed_at: datetime | None = Field(
+        description="When the stored file and the row errors were removed: their time was over."
+    )
 
 
 class OperationDetailOut(OperationOut):

@@ -100,7 +100,7 @@ def images(cells: Sequence[str]) -> str | None:
                      else _BETWEEN_URLS.split(cell))
         if _URL_START(part)
     }  # fmt: skip
-    return "\n".join(part.rstrip(",;| ") for part in found) or None
+    return "\n".join(part.partition("\n")[0].rstrip(",;| ") for part in found) or None
 
 
 def status(cell: str) -> str | None:

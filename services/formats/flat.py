@@ -29,11 +29,13 @@ _WRAPPERS = word_set(
     "offer offers price prices pricing meta metadata details detail inventory stock stocks identifiers images image "
     "media pictures photos gallery assets product item article data attributes attribute general info information "
     "fields properties node content basic main default weight dimensions shipping_weight categories category brand "
-    "manufacturer tags availability params parameters option options"
+    "manufacturer tags availability params parameters option options extensionattributes stockitem large original"
 )
 # Those of them around a whole product, so that all in them is its own.
 _WHOLE = word_set("product item article data attributes attribute general fields properties node content basic main")
 _TOLD = word_set("title description brand category")  # in one language or several
+_TEXTS = word_set("description descriptions text texts")  # <description><name>, <description><long_desc>
+_GROSS, _NET = word_set("gross brutto"), word_set("net netto")  # <price gross="…" net="…">
 # Fields that hold their value somewhere inside: <Preis><Betrag>, <Bilder><Bild url="…">.
 _WRAPPING = word_set(
     "image more_images price sale compare_at_price cost stock availability weight category brand tags barcode"
@@ -49,9 +51,12 @@ _NESTED = word_set(
     "sku mpn barcode price sale compare_at_price cost currency stock availability weight weight_unit image more_images "
     "category brand description color size material pattern"
 )
-_VARIANTS = word_set("variants variations productvariants skus")
+_VARIANTS = word_set("variants variations productvariants skus combinations")
+SIZES = "sizes"  # variants, where they have numbers or stock of their own
+_OF_SIZE = word_set("sku barcode stock price")
 _PAIR = 5  # parts of what is a property with a name and a value
 _KEYS = ("id", "productid", "handle", "slug")
+_NOT_OF_EACH = word_set("id sku mpn barcode stock")  # of a product with several variants
 _GROUP = "item_group_id"
 _OF_VARIANT = word_set(
     "sku mpn barcode price sale compare_at_price cost currency stock availability weight weight_unit color size "
@@ -61,7 +66,9 @@ _JOINED = {"image": "\n", "more_images": "\n", "variant_image": "\n", "tags": ",
 _PICTURES = word_set("image more_images")
 _SMALL = re.compile(r"thumb|small|mini|tiny|medium|icon|preview|swatch", re.I).search
 _LARGE = ("original", "full", "zoom", "max", "xxl", "xlarge", "extralarge", "xl", "big", "high", "large", "normal")
-_NAMED_VALUES = word_set("param parameter attribute attr property feature field spec specification a option")
+_NAMED_VALUES = word_set(
+    "optionvalue customattribute param parameter attribute attr property feature field spec specification a option"
+)
 
 
 def text_of(element: Any) -> str:
@@ -168,8 +175,11 @@ _normal = lru_cache(10_000)(headers.normal)
 def _pair(parts: dict[str, Any]) -> tuple[str, str] | None:
     """Name and value of a property that is written ``{"name": "Colour", "value": "red"}``."""
     given = {_normal(name): value for name, value in parts.items()}
-    name = next((given[one] for one in ("name", "label", "key") if isinstance(given.get(one), str)), "").strip()
-    value = next((given[one] for one in ("value", "option", "text") if isinstance(given.get(one), str)), "").strip()
+    names, values = ["name", "label", "key", "attributecode"], ["value", "option", "text"]
+    if "optiondisplayname" in given:
+        names, values = ["optiondisplayname"], ["label"]
+    name = next((given[one] for one in names if isinstance(given.get(one), str)), "").strip()
+    value = next((given[one] for one in values if isinstance(given.get(one), str)), "").strip()
     return (name.replace(".", " "), value) if name and value and len(given) <= _PAIR else None
 
 
@@ -190,15 +200,41 @@ def with_variants(record: dict[str, Any]) -> Iterable[tuple[Values, str | None]]
 
 def element_with_variants(element: Any) -> Iterable[tuple[Values, str | None]]:
     """The values of an XML element, once for each variant that stands in it, as `with_variants` gives them."""
-    holders = [one for one in element if isinstance(one.tag, str) and is_variants(local(one.tag)) and len(one)]
-    inside = [part for one in holders for part in one if isinstance(part.tag, str) and is_variants(local(part.tag))]
+    holders = [
+        one
+        for one in element
+        if isinstance(one.tag, str) and len(one) and (is_variants(local(one.tag)) or _are_sizes(one))
+    ]
+    inside = [
+        part
+        for one in holders
+        for part in one
+        if isinstance(part.tag, str) and (is_variants(local(part.tag)) or local(one.tag) == SIZES)
+    ]
     product = of_element(element)
     if not holders:
         yield product, None
         return
     names = tuple(f"{local(one.tag)}." for one in holders)
     product = {path: given for path, given in product.items() if not path.startswith(names)}
-    yield from _variants_of(product, map(of_element, inside or holders))
+    sized = any(local(one.tag) == SIZES for one in holders)
+    yield from _variants_of(product, [_size_of(one) if sized else of_element(one) for one in inside or holders])
+
+
+def _are_sizes(element: Any) -> bool:
+    return local(element.tag) == SIZES and any(map(is_size, element))
+
+
+def is_size(element: Any) -> bool:
+    """Whether an element among sizes is a variant: it has a number, stock or a price of its own."""
+    return any(_field(local(key)) in _OF_SIZE for key in element.attrib)
+
+
+def _size_of(element: Any) -> Values:
+    """What a size says; its name is the size."""
+    own = of_element(element)
+    name = own.pop("name", None)
+    return own | {"size": name} if name else own
 
 
 def is_variants(name: str) -> bool:
@@ -208,12 +244,19 @@ def is_variants(name: str) -> bool:
 
 def _variants_of(product: Values, variants: Iterable[Values]) -> Iterable[tuple[Values, str | None]]:
     key = next((product[one] for one in product if _normal(one) in _KEYS), None)
-    for own in variants:
+    each = list(variants)
+    said_of = {path: (said := headers.meaning(header_of(path) or path)) and said.field for path in product}
+    if len(each) > 1:  # what tells the product apart, or counts all of it, is not what each of its variants has
+        key = key or next((given for path, given in product.items() if said_of[path] == "sku"), None)
+        product = {path: given for path, given in product.items() if said_of[path] not in _NOT_OF_EACH}
+    for own in each:
         values = product | {
             path: given
             for path, given in own.items()
             if (said := headers.meaning(header_of(path) or path)) is None or said.field in _OF_VARIANT
         }
+        if any(_field(path) == "price" for path in own):  # then it is not reduced to what the product is
+            values = {path: given for path, given in values.items() if said_of.get(path) != "sale" or path in own}
         if key:
             values[_GROUP] = key
         yield values, None
@@ -249,6 +292,8 @@ def header_of(path: str) -> str | None:
         return steps[0] if steps else path
     *way, last = steps
     words = [headers.normal(step) for step in way]
+    if len(way) == 1 and words[0] in _TEXTS and _field(last) in ("title", "description"):
+        return last
     if not all(
         word in _WRAPPERS or word.rstrip("s") in _WRAPPERS or _field(step) in _WRAPPING
         for step, word in zip(way, words, strict=True)
@@ -265,8 +310,12 @@ def header_of(path: str) -> str | None:
             return way[-1]
         if words[-1] in _PRICED and not said:
             return "price"
+    if above is not None and above.field in _MONEY and headers.normal(last) in _GROSS | _NET:
+        return way[-1] if headers.normal(last) in _GROSS else f"{way[-1]} net"
     is_money = words[-1] in _PRICED or (above is not None and above.field in _MONEY)
     if is_money and said and said.field not in _OF_MONEY:  # the "type" of a price
+        return None
+    if words[-1].rstrip("s") == "option" and said and said.field == "category":  # the "type" of an option
         return None
     return last if said and said.field in _NESTED else None
 

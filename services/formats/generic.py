@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from services.formats import cells, headers, links, numbers
+from services.formats import cells, headers, kinds, links, numbers
 from services.formats.base import Draft, RowError
 from services.formats.headers import Meaning
 from services.formats.numbers import word_set
@@ -24,18 +24,22 @@ _DRAFT_FIELDS = {  # what a column's meaning feeds, where the names differ
     "sale_period": "price",
     "sale_to": "price", "availability": "stock", "weight": "weight_grams", "weight_unit": "weight_grams",
     "image": "image_urls", "more_images": "image_urls", "variant_image": "variant_image_url",
-    "discontinued": "status", "children": "product_key",
+    "discontinued": "status", "children": "product_key", "on_sale": "price", "surcharge": "price",
 }  # fmt: skip
 _MONEY = ("price", "sale", "compare_at_price", "cost")
 # The order in which the mapper unpacks a record.
 _PICKED = (
     "handle", "group", "id", "sku", "title", "description", "brand", "tags", "status", "discontinued", "barcode",
     *_MONEY, "sale_from", "sale_to", "sale_period", "currency", "stock", "availability", "weight", "weight_unit",
-    "image_position", "variant_image", "kind",
+    "image_position", "variant_image", "kind", "on_sale",
 )  # fmt: skip
+_PARENT = ("Parent", "parent", "0")  # instead of the number of another row: this is one, or has none
 _PARENT_KINDS = word_set("variable configurable parent grouped")
-_ARTICLE = word_set("artikel article item product produkt produit producto prodotto товар towar")
-_REGULAR = word_set("regularprice normalpreis regularerpreis tarifnormal precionormal cenaregularna")
+_ARTICLE = word_set("material artikel article item product produkt produit producto prodotto товар towar")
+_REGULAR = word_set("retailprice regularprice normalpreis regularerpreis tarifnormal precionormal cenaregularna")
+_OF_UNIT = word_set("unitprice prixunitaire preciounitario precounitario")  # perhaps of a litre
+_BARCODES = (8, 12, 13, 14)
+_IN_PLACES = ("currentquantity", "inventorymain", "stockmain")  # "Current Quantity Main Street"
 # Without the shop's currency, of several price columns the one most shops could use.
 _USUAL_CURRENCIES = ("USD", "EUR", "GBP")
 _TITLE_LENGTH = 120
@@ -50,27 +54,40 @@ class _Columns(NamedTuple):
     images: list[int]
 
 
-def _choose(names: list[str], default_currency: str | None) -> _Columns:
-    """For each field the column with the surest name; gross before net prices, then in file order."""
+def _choose(table: Table) -> _Columns:
+    """For each field the column with the surest name; gross before net prices, then in file order.
+
+    A column that is empty in all of the first rows gives way to one that is not.
+    """
+    names, default_currency = table.headers, table.default_currency
+    filled = {index for row in table.sample for index, cell in enumerate(row) if cell and not cell.isspace()}
     wanted = [default_currency, *_USUAL_CURRENCIES] if default_currency else [*_USUAL_CURRENCIES]
 
-    def order(item: tuple[int, Meaning]) -> tuple[int, bool, int, int]:
+    def order(item: tuple[int, Meaning]) -> tuple[bool, int, bool, bool, int, int]:
         index, said = item
         currency = 0 if said.currency is None else 1 + [*wanted, said.currency].index(said.currency)
-        return currency, said.net, said.rank, index
+        of_unit = headers.normal(names[index]) in _OF_UNIT
+        return index not in filled, currency, of_unit, said.net, said.rank, index
 
     by_field: dict[str, list[tuple[int, Meaning]]] = {}
     for index, said in enumerate(headers.meanings(names)):
         if said:
             by_field.setdefault(said.field, []).append((index, said))
     for columns in by_field.values():
-        columns.sort(key=order if columns[0][1].field in _MONEY else lambda item: (item[1].rank, item[0]))
+        is_money = columns[0][1].field in _MONEY
+        columns.sort(key=order if is_money else lambda item: (item[0] not in filled, item[1].rank, item[0]))
+    _leave_out(table, by_field)
     at = {field: columns[0][0] for field, columns in by_field.items()}
     said_of = {field: columns[0][1] for field, columns in by_field.items()}
     for index, _ in by_field.get("category", ()):  # a path of categories, or what kind of record this is
         if headers.normal(names[index]) in ("producttype", "type"):
             at.setdefault("kind", index)
     _stand_in(at, said_of)
+    if "price" not in by_field and "sale" in at and "standard_price" in at:  # what is reduced is no list price
+        if at.get("price") != at["standard_price"] and "price" in at:
+            at.setdefault("compare_at_price", at["price"])
+            said_of.setdefault("compare_at_price", said_of["price"])
+        at["price"], said_of["price"] = at["standard_price"], said_of["standard_price"]
     for index, said in by_field.get("price", ()):  # the usual price, beside the one that holds today
         if index != at["price"] and headers.normal(names[index]) in _REGULAR:
             said_of.setdefault("compare_at_price", said)
@@ -82,6 +99,30 @@ def _choose(names: list[str], default_currency: str | None) -> _Columns:
     if len(pictures) > 1:  # a thumbnail is a small copy of another picture
         pictures = [index for index in pictures if "thumb" not in names[index].casefold()] or pictures
     return _Columns(at, said_of, paths, pictures)
+
+
+def _leave_out(table: Table, by_field: dict[str, list[tuple[int, Meaning]]]) -> None:
+    """Columns that their neighbours or their cells show to be something else than their names say by themselves."""
+    names = [headers.normal(name) for name in table.headers]
+    typed = [index for index, _ in by_field.get("id", ()) if f"{names[index]}type" in names]
+    for index in typed:  # a code of some catalogue: several offers may have it
+        by_field["id"] = [one for one in by_field["id"] if one[0] != index]
+        found = [cell for row in table.sample if (cell := row[index].strip())]
+        if found and all(cell.isdigit() and len(cell) in _BARCODES for cell in found):
+            by_field.setdefault("barcode", []).append((index, Meaning("barcode", 0)))
+    for index, _ in by_field.get("category", [])[:]:  # the number of a kind
+        found = [cell for row in table.sample if (cell := row[index].strip())]
+        if names[index] in ("type", "producttype") and found and all(map(str.isdigit, found)):
+            by_field["category"] = [one for one in by_field["category"] if one[0] != index]
+    for index, name in enumerate(names):  # a customer group of Shopware: price_EK beside pseudoprice_EK
+        if name.startswith("pseudoprice") and (price := f"price{name[11:]}") in names:
+            by_field.setdefault("compare_at_price", []).append((index, Meaning("compare_at_price", 0)))
+            by_field.setdefault("price", []).append((names.index(price), Meaning("price", 0)))
+    places = [index for index, name in enumerate(names) if name.startswith(_IN_PLACES)]
+    if len(places) == 1 and "stock" not in by_field:
+        by_field["stock"] = [(places[0], Meaning("stock", 0))]
+    for field in [field for field, columns in by_field.items() if not columns]:
+        del by_field[field]
 
 
 def _number_by_article(table: Table, chosen: _Columns) -> None:
@@ -123,10 +164,11 @@ def _stand_in(at: dict[str, int], said: dict[str, Meaning]) -> None:
 def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
     """The columns used (header → Draft field), the function that turns a record into a draft, and whether alone."""
     names, width = table.headers, len(table.headers)
-    chosen = _choose(names, table.default_currency)
+    chosen = _choose(table)
     _number_by_article(table, chosen)
     _count_by_availability(table, chosen)
     options, option_fields = option_columns(names, group=chosen.at.get("group"))
+    kind, translated = kinds.column(table, chosen.at.get("group", width)), _translations(table)
     at = {field: chosen.at.get(field, width) for field in _PICKED}
     columns = {
         names[index]: _DRAFT_FIELDS.get(field, field)
@@ -135,14 +177,19 @@ def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
     }
     columns |= {names[index]: "category" for index in chosen.categories}
     columns |= {names[index]: "image_urls" for index in chosen.images} | option_fields
+    if options and at["group"] < width:  # then rows say which product they belong to
+        options = options._replace(continues=False)
     build, learned = _mapper_of(table, chosen, at, options)
-    apart = None if options and options.continues else _apart(at, width, learned)
+    apart = None if options and options.continues else _apart(at, width, f"{learned} {at} {translated}")
     if "children" in chosen.at:
         columns[names[chosen.at["children"]]] = "product_key"
         build, apart = _with_parents(table, chosen.at["children"], at["sku"], build), None
+    elif kind is not None:
+        build = kinds.with_variants_below(table, kind, at, chosen.at.get("surcharge", width), build)
+        apart = None
     elif _has_parents(table, at):
         build, apart = _without_parents(table, at, build), None
-    return columns, build, apart
+    return columns, build if translated is None else _without_translations(translated, build), apart
 
 
 def _apart(at: dict[str, int], width: int, learned: str) -> Apart:
@@ -151,7 +198,9 @@ def _apart(at: dict[str, int], width: int, learned: str) -> Apart:
     return Apart(keys, f"{learned} {datetime.now(UTC).date()}" if dated else learned)
 
 
-def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Options | None) -> tuple[Mapper, str]:
+def _mapper_of(  # noqa: PLR0915  what is known of the columns, and the one row of all tables
+    table: Table, chosen: _Columns, at: dict[str, int], options: Options | None
+) -> tuple[Mapper, str]:
     """The mapper, and what it has learned from the sample."""
     names, width = table.headers, len(table.headers)
     spelled = {field: names[index] if index < width else "" for field, index in at.items()}
@@ -172,6 +221,7 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
     continues = bool(options and options.continues)
     keyed_by_id, titled = at["sku"] == at["id"] != width, at["title"] < width
     has_money = any(at[field] < width for field in _MONEY)
+    signs = at["availability"] < width and any(row[at["availability"]].strip() == "+" for row in table.sample)
     above = ""  # the product of the record above
     strip = str.strip
 
@@ -182,11 +232,15 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
         (
             handle, group, number, sku, title, description, brand, tags, status, discontinued, barcode, price, sale,
             list_price, cost, starts, ends, period, currency, stock, availability, weight, weight_unit, position,
-            variant_image, kind,
+            variant_image, kind, on_sale,
         ) = map(strip, pick(row))  # fmt: skip
+        if on_sale and not cells.is_yes(on_sale):
+            sale = ""
         if sku:
             sku = cells.sku(sku, line, spelled["sku"], errors)
         code = cells.barcode(barcode, line, spelled["barcode"], errors) if barcode else None
+        if group in _PARENT:
+            group = ""
         own = handle or group or (cells.code(number) if number else "")
         # In a table of variants the SKUs are the variants', and a record without product cells continues the one above.
         key = own or (title or above or sku if continues else sku or code or title)
@@ -196,7 +250,7 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
         given: list[str] = []
         values: list[str] = []
         if read_options:
-            found = read_options(row, line, errors, key == above and not own and not title)
+            found = read_options(row, line, errors, continues and key == above and not own and not title)
             above = key
             if found is None:
                 return None
@@ -207,14 +261,14 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
                 (price, sale, list_price, cost, starts, ends, period, currency), line, errors
             )
         quantity = read_stock(stock, line, errors) if stock else None
-        if availability and quantity is None and cells.sold_out(availability):
+        if availability and quantity is None and (cells.sold_out(availability) or (signs and availability == "-")):
             quantity = "0"
         if weight:
             weight = read_weight(f"{weight} {weight_unit}" if weight_unit else weight, line, errors) or ""
         if not titled and description:
             title = _title_from(description)
         is_parent = kind and kind.casefold() in _PARENT_KINDS
-        by_id = keyed_by_id and group  # such an id is unique by its definition, colour and size often are not
+        by_id = keyed_by_id and group and sku  # such an id is unique by its definition, colour and size often are not
         made: Draft = new(Draft, (
             line,
             key,
@@ -241,7 +295,7 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
         ))  # fmt: skip
         return made
 
-    return draft, repr((marks, unit))
+    return draft, repr((marks, unit, signs))
 
 
 def _money_reader(
@@ -350,12 +404,22 @@ def _title_from(description: str) -> str:
     return first[:_TITLE_LENGTH].rpartition(" ")[0] or first[:_TITLE_LENGTH]
 
 
+def _translations(table: Table) -> int | None:
+    """The column in which Magento says for which shop a row is, where some are for all: the others are translations."""
+    index = next((n for n, name in enumerate(table.headers) if headers.normal(name) == "storeviewcode"), None)
+    return index if index is not None and any(not row[index].strip() for row in table.sample) else None
+
+
+def _without_translations(view: int, build: Mapper) -> Mapper:
+    return lambda row, line, errors: None if row[view].strip() else build(row, line, errors)
+
+
 def _has_parents(table: Table, at: dict[str, int]) -> bool:
     """Whether rows name as their group the number of another row, which is in none: their parent."""
     group, sku, width = at["group"], at["sku"], len(table.headers)
     if max(group, sku) >= width or at["handle"] < width:
         return False
-    alone = {row[sku].strip() for row in table.sample if not row[group].strip()} - {""}
+    alone = {row[sku].strip() for row in table.sample if row[group].strip() in ("", *_PARENT)} - {""}
     return any(row[group].strip() in alone for row in table.sample)
 
 
@@ -367,7 +431,13 @@ def _without_parents(table: Table, at: dict[str, int], build: Mapper) -> Mapper:
 
     def draft(row: list[str], line: int, errors: list[RowError]) -> Draft | None:
         found = build(row, line, errors)
-        if found is None or row[group].strip() or found.option_values or not found.sku or look_up(found.sku) is None:
+        if (
+            found is None
+            or row[group].strip() not in ("", *_PARENT)
+            or found.option_values
+            or not found.sku
+            or look_up(found.sku) is None
+        ):
             return found
         return found._replace(
             product_key=found.sku, variant_key=None, sku=None, price=None, stock=None, barcode=None, currency=None
@@ -385,7 +455,7 @@ def _with_parents(table: Table, children: int, sku: int, build: Mapper) -> Mappe
 
     def listed() -> Iterator[tuple[str, str]]:
         for row in table.reread():
-            for entry in row[children].split("|"):
+            for entry in row[children].split("|") if row[children] else ():
                 pairs = dict(part.partition("=")[::2] for part in entry.strip().split(",") if "=" in part)
                 child = pairs.pop("sku", "").strip()
                 if child:

@@ -13,149 +13,157 @@ from typing import NamedTuple
 
 from services.formats.numbers import GRAMS, currency_code, word_set
 
+
+def _sale_dates(ends: str) -> str:
+    """The names of a day on which a sale begins or ends."""
+    of = ("sale", "saleprice", "special", "specialprice", "discount", "discountprice", "promo", "promoprice")
+    return " ".join(name + end for name in of for end in ends.split())
+
+
 # Field → the names it goes by, the surest first: when two columns claim a field, the surer name has it.
 NAMES: dict[str, str] = {
-    "handle": "handle urlhandle handleid slug",
-    "group": "itemgroupid groupid gruppenid parentsku parentskuid parentid parent mastersku masterartikel vaterartikel "
-    "hauptartikelnummer hauptartikel parentreference mainnumber modelid configurablesku groupe grupoid",
+    "handle": "handle urlhandle handleid slug identificadordeurl referencehandle",
+    "group": "itemgroupid groupid gruppenid parentsku parentskuid parentid parent mastersku masterartikel "
+    "vaterartikel hauptartikelnummer hauptartikel parentreference mainnumber modelid configurablesku groupe grupoid "
+    "paircode parentuid variationparentsku parentproductid",
     # The number a 1C system or a Ukrainian marketplace has given; the article number beside it is the maker's.
     "id": "id productid itemid artikelid produktid idproduktu idproduct idproducto productguid entityid xmlid "
-    "internalid "
-    "кодтовара кодтовару номенклатурныйномер",
-    "sku": "sku variantsku skucode skunumber productsku itemsku artikelnummer artikelnr artikelno artnr artno "
-    "artikelnum artikelcode artikelkod artnum artikelkennung itemnumber itemno itemnr itemcode productcodesku "
-    "productcode productnumber productno stockcode partnumber partno articlenumber articleno articlecode reference "
+    "internalid кодтовара кодтовару номенклатурныйномер producttoken tildauid offerid 商品管理番号",
+    "sku": "sku variantsku customlabelsku customlabel skucode skunumber productsku itemsku artikelnummer artikelnr "
+    "artikelno artnr artno artikelnum artikelcode artikelkod artnum artikelkennung itemnumber itemno itemnr itemcode "
+    "productcodesku productcode productnumber productno stockcode articlenumber articleno articlecode reference "
     "referenceproduit referencia riferimento codice codicearticolo codearticle codeproduit codigo codigoarticulo "
     "codigoproducto indeks kodproduktu symbol symbolproduktu numerkatalogowy kod kodzbozi kodprodukt cislozbozi "
     "katalogovecislo productnummer artikelnummerleverancier artikul артикул bestellnummer bestellnr bestnr "
-    "sachnummer materialnummer warennummer ref code код vendorcode model modell catalognumber nr "
+    "sachnummer materialnummer warennummer ref code код partnumber partno vendorcode model modell catalognumber nr "
     "no litm 代码 商品代码 货号 商品コード 品番 商品番号 型番 商品编号 상품코드 상품번호 품번 varenummer varenr "
-    "tuotenumero "
-    "tuotekoodi sellersku ordernumber cikkszam termekkod codprodus cod codigodoproduto stokkodu urunkodu",
-    "mpn": "mpn manufacturerpartnumber manufacturersku herstellernummer herstellernr herstellerartikelnummer hstnummer",
-    "title": "title name titlelong producttitle productname itemname itemtitle articlename artikelname "
-    "artikelbezeichnung "
-    "produktname produktbezeichnung bezeichnung bezeichnung1 titel warenbezeichnung kurzbezeichnung artikeltitel nom "
-    "nomproduit nomduproduit libelle designation titre intitule nombre nombreproducto nombredelproducto titulo "
-    "denominacion nome nomeprodotto titolo denominazione nazwa nazwaproduktu nazwatowaru tytul nazev nazevproduktu "
-    "nazevzbozi jmeno naam productnaam artikelnaam omschrijvingkort название наименование наименованиетовара "
-    "названиетовара имя номенклатура artikel product produkt produit producto prodotto item article товар towar "
-    "назва назватовару найменування названиепозиции назвапозиції 商品名 品名 名称 商品名称 产品名称 製品名 상품명 "
-    "제품명 품명 "
-    "benamning namn produktnamn artikelnamn navn varenavn produktnavn tuotenimi nimi nimike tuote megnevezes "
-    "termeknev nev "
-    "denumire denumireprodus numeprodus nomedoproduto nomeproduto nazov nazovproduktu urunadı urunismi",
-    "description": "description descriptionlong bodyhtml body descriptionhtml longdescription fulldescription "
-    "productdescription "
-    "itemdescription beschreibung artikelbeschreibung produktbeschreibung langbeschreibung langtext "
-    "detailbeschreibung webtext descriptif descriptionlongue descripcion descripcionlarga descrizione opis "
-    "opisproduktu popis popisproduktu omschrijving beschrijving productomschrijving описание описаниетовара "
-    "shortdescription kurzbeschreibung descriptioncourte descripcioncorta descrizionebreve krotkiopis kratkypopis "
-    "korteomschrijving summary text опис опистовару 商品説明 説明 描述 商品描述 상품설명 상세설명 beskrivning "
-    "beskrivelse "
-    "varebeskrivelse kuvaus leiras descriere descricao acıklama",
+    "tuotenumero tuotekoodi sellersku ordernumber cikkszam termekkod codprodus cod codigodoproduto stokkodu urunkodu "
+    "internalreference defaultcode inventorynumber offersku shopsku merchantproductid referencearticle codeoncard "
+    "codiceinterno matnr skuexternalid",
+    "mpn": "mpn manufacturerpartnumber manufacturersku herstellernummer herstellernr herstellerartikelnummer "
+    "hstnummer",
+    "title": "title displayname name titlelong titleshort producttitle productname itemname itemtitle articlename "
+    "artikelname artikelbezeichnung produktname produktbezeichnung bezeichnung bezeichnung1 titel warenbezeichnung "
+    "kurzbezeichnung artikeltitel nom nomproduit nomduproduit libelle designation titre intitule nombre "
+    "nombreproducto nombredelproducto titulo denominacion nome nomeprodotto titolo denominazione nazwa nazwaproduktu "
+    "nazwatowaru tytul nazev nazevproduktu nazevzbozi jmeno naam productnaam artikelnaam omschrijvingkort название "
+    "наименование наименованиетовара названиетовара имя номенклатура artikel product produkt produit producto "
+    "prodotto item article товар towar назва назватовару найменування названиепозиции назвапозиції 商品名 品名 名称 "
+    "商品名称 产品名称 製品名 상품명 제품명 품명 benamning namn produktnamn artikelnamn navn varenavn produktnavn "
+    "tuotenimi nimi nimike tuote megnevezes termeknev nev denumire denumireprodus numeprodus nomedoproduto "
+    "nomeproduto nazov nazovproduktu urunadı urunismi auctiontitle tytuloferty productservicename maktx "
+    "materialkurztext названиетовараилиуслуги",
+    "description": "description descriptionlong longdesc bodyhtml body descriptionhtml longdescription "
+    "fulldescription productdescription itemdescription beschreibung artikelbeschreibung produktbeschreibung "
+    "langbeschreibung langtext detailbeschreibung webtext descriptif descriptionlongue descripcion descripcionlarga "
+    "descrizione opis opisproduktu popis popisproduktu omschrijving beschrijving productomschrijving описание "
+    "описаниетовара shortdescription kurzbeschreibung descriptioncourte descripcioncorta descrizionebreve krotkiopis "
+    "kratkypopis korteomschrijving summary text опис опистовару 商品説明 説明 描述 商品描述 상품설명 상세설명 "
+    "beskrivning beskrivelse varebeskrivelse kuvaus leiras descriere descricao acıklama opisoferty salesdescription "
+    "pc用商品説明文",
     "brand": "brand brandname vendor manufacturer manufacturername maker producer hersteller herstellername marke "
     "marque fabricant marca fabricante produttore producent producentnazwa marka vyrobce znacka merk fabrikant бренд "
     "производитель марка торговаямарка виробник ブランド ブランド名 メーカー メーカー名 品牌 브랜드 제조사 varumarke "
-    "tillverkare "
-    "mærke merke tuotemerkki valmistaja gyarto producator vyrobca",
+    "tillverkare mærke merke tuotemerkki valmistaja gyarto producator vyrobca manufacturersname",
     "category": "category categories productcategory categoryname categorypath googleproductcategory producttype "
     "kategorie kategorien artikelkategorie warengruppe produktgruppe artikelgruppe hauptkategorie gruppe "
     "kategoriepfad categorie categorieproduit rayon famille categoria familia kategoria kategoriaproduktu grupa "
     "kategorieproduktu rubrik productgroep categorieen категория группа раздел productgroup department collection "
-    "collectiontitle type категорія "
-    "группатоваров групатоварів названиегруппы назвагрупи カテゴリ カテゴリー カテゴリ名 分类 类别 商品分类 카테고리 "
-    "분류 kategori "
-    "varugrupp varegruppe tuoteryhma",
+    "collectiontitle type категорія группатоваров групатоварів названиегруппы назвагрупи カテゴリ カテゴリー "
+    "カテゴリ名 分类 类别 商品分类 카테고리 분류 kategori varugrupp varegruppe tuoteryhma merchantcategory "
+    "kategoriaglowna kategorieebene categorytext matkl categoriesname",
     "tags": "tags tag producttags schlagworte schlagwort schlagwoerter stichworte stichwoerter motscles etiquettes "
     "etiquetas tagi stitky trefwoorden теги keywords",
     "status": "status published active enabled productonline productstatus onlinestatus aktiv veroffentlicht "
     "veroeffentlicht actif publie activo publicado attivo pubblicato aktywny opublikowany aktivni publikovano actief "
-    "gepubliceerd активен опубликован visible productvisible isactive",
-    "discontinued": "discontinued isdiscontinued enddeserie descatalogado auslaufartikel",
+    "gepubliceerd активен опубликован visible productvisible isactive productvisibility isvisible exibirnaloja "
+    "mostrarentienda etat",
+    "discontinued": "inactive isinactive archived isarchived discontinued isdiscontinued enddeserie descatalogado "
+    "auslaufartikel",
     "barcode": "barcode gtin ean gtinupceanorisbn gtinupc upcean eanupc eancode eannummer eannr ean13 ean8 gtin13 "
-    "gtin14 gtin12 gtin8 upc upccode isbn isbn13 strichcode globaltradeitemnumber codebarre codebarres codigodebarras "
-    "codigobarras codiceabarre codiceean kodkreskowy kodean codeean carovykod streepjescode barcodeean штрихкод "
-    "штрихкодean европейскийштрихкод баркод janコード jan 条码 商品条码 바코드 streckkod stregkode strekkode "
-    "viivakoodi "
-    "vonalkod coddebare codean ciarovykod barkod",
-    "price": "price variantprice sellingprice salesprice retailprice unitprice currentprice ourprice grossprice "
-    "netprice webprice shopprice baseprice regularprice preis verkaufspreis vk vkpreis stuckpreis einzelpreis "
-    "bruttopreis nettopreis endpreis ladenpreis shoppreis regularerpreis normalpreis prix prixdevente prixvente "
-    "prixunitaire tarif prixpublic tarifnormal precio preciodeventa precioventa pvp precionormal prezzo "
-    "prezzodivendita prezzovendita prezzoalpubblico prezzodilistino cena cenasprzedazy cenadetaliczna cenabrutto "
-    "stdvk cenanetto cenaregularna cenaprodejni prodejnicena cenasdph prijs verkoopprijs adviesverkoopprijs stukprijs "
-    "цена "
-    "розничнаяцена ценапродажи стоимость ціна цінапродажу "
-    "роздрібнаціна основнацінапродажу 価格 販売価格 税込価格 売価 単価 价格 售价 판매가 판매가격 가격 단가 pris "
-    "forsaljningspris "
+    "gtin14 gtin12 gtin8 upc upccode isbn isbn13 strichcode globaltradeitemnumber codebarre codebarres "
+    "codigodebarras codigobarras codiceabarre codiceean kodkreskowy kodean codeean carovykod streepjescode "
+    "barcodeean штрихкод штрихкодean европейскийштрихкод баркод janコード jan 条码 商品条码 바코드 streckkod "
+    "stregkode strekkode viivakoodi vonalkod coddebare codean ciarovykod barkod ean11 eans gtins eangtin codeproducer",
+    "price": "price variantprice buyitnowprice yourprice searchprice sellingprice salesprice retailprice unitprice "
+    "currentprice ourprice grossprice netprice webprice shopprice baseprice regularprice preis verkaufspreis vk "
+    "vkpreis stuckpreis einzelpreis bruttopreis nettopreis endpreis ladenpreis shoppreis regularerpreis normalpreis "
+    "prix prixdevente prixvente prixunitaire tarif prixpublic tarifnormal precio preciodeventa precioventa pvp "
+    "precionormal prezzo prezzodivendita prezzovendita prezzoalpubblico prezzodilistino cena cenasprzedazy "
+    "cenadetaliczna cenabrutto stdvk cenanetto cenaregularna cenaprodejni prodejnicena cenasdph prijs verkoopprijs "
+    "adviesverkoopprijs stukprijs цена розничнаяцена ценапродажи стоимость ціна цінапродажу роздрібнаціна "
+    "основнацінапродажу 価格 販売価格 税込価格 売価 単価 价格 售价 판매가 판매가격 가격 단가 pris forsaljningspris "
     "utpris salgspris udsalgspris utsalgspris hinta myyntihinta ar eladasiar pret pretvanzare preco precodevenda "
-    "precovenda precounitario fiyat fiyatı satısfiyatı",
+    "precovenda precounitario fiyat fiyatı satısfiyatı kbetr pricenotax unitretailprice salespricerate startprice",
     "sale": "saleprice specialprice discountprice discountedprice promoprice offerprice angebotspreis aktionspreis "
     "sonderpreis rabattpreis reduzierterpreis prixpromo prixpromotionnel prixsolde prixremise preciooferta "
     "preciorebajado preciodeoferta prezzoofferta prezzoscontato cenapromocyjna akcnicena actieprijs aanbiedingsprijs "
     "акционнаяцена ценасоскидкой precopromocional kampanjpris tilbudspris tarjoushinta akciosar pretpromotional "
-    "indirimlifiyat セール価格 할인가",
-    "sale_from": "specialpricefromdate specialfromdate datesalepricestarts",
-    "sale_to": "specialpricetodate specialtodate datesalepriceends",
+    "indirimlifiyat セール価格 할인가 onlinesaleprice",
+    "sale_from": "datesalepricestarts " + _sale_dates("fromdate startdate datefrom datestart from start starts"),
+    "sale_to": "datesalepriceends " + _sale_dates("todate enddate dateto dateend to end ends until"),
     "sale_period": "salepriceeffectivedate",
+    "on_sale": "onsale isonsale",
+    "standard_price": "standardprice",
+    "surcharge": "surcharge",
     "compare_at_price": "compareatprice variantcompareatprice listprice rrp msrp msrpprice srp uvp uvppreis evp "
-    "unverbindlichepreisempfehlung listenpreis endkundenpreis streichpreis alterpreis oldprice wasprice originalprice "
-    "recommendedretailprice suggestedretailprice recommendedprice ppc prixconseille prixpublicconseille ancienprix "
-    "prixbarre precioanterior preciorecomendado prezzoconsigliato prezzobarrato cenakatalogowa cenarynkowa "
-    "sugerowanacena staracena puvodnicena doporucenacena adviesprijs oudeprijs стараяцена ррц rekpris cirkapris "
-    "vejledendepris veiledendepris ovh 定価 市场价 原价 정가 소비자가 시중가",
+    "unverbindlichepreisempfehlung listenpreis endkundenpreis streichpreis alterpreis oldprice wasprice "
+    "originalprice recommendedretailprice suggestedretailprice recommendedprice ppc prixconseille "
+    "prixpublicconseille ancienprix prixbarre precioanterior preciorecomendado prezzoconsigliato prezzobarrato "
+    "cenakatalogowa cenarynkowa sugerowanacena staracena puvodnicena doporucenacena adviesprijs oudeprijs стараяцена "
+    "ррц rekpris cirkapris vejledendepris veiledendepris ovh 定価 市场价 原价 정가 소비자가 시중가 priceold rrpprice "
+    "pseudoprice prezzooriginale pricebeforediscount comparetoprice 表示価格 ценадоскидки",
     "cost": "costperitem cost costprice unitcost itemcost wholesaleprice wholesale purchaseprice buyingprice "
     "supplierprice dealerprice costofgoods costofgoodssold cogs ek ekpreis einkaufspreis einkauf haendlerpreis "
     "handlerpreis hek einstandspreis durchschnittlichereinkaufspreis pricecost prixachat prixdachat coutdachat cout "
-    "preciocompra preciodecompra preciocoste "
-    "coste costo prezzoacquisto prezzodiacquisto cenazakupu cenahurtowa nakupnicena cenanakup porizovacicena "
-    "inkoopprijs inkoop закупочнаяцена себестоимость оптоваяцена inkopspris inpris kostpris indkobspris innkjopspris "
-    "ostohinta hankintahinta beszerzesiar pretachizitie precodecusto custo alısfiyatı 仕入価格 卸価格 原価 成本价 进价 "
-    "공급가 매입가 원가",
+    "preciocompra preciodecompra preciocoste coste costo prezzoacquisto prezzodiacquisto cenazakupu cenahurtowa "
+    "nakupnicena cenanakup porizovacicena inkoopprijs inkoop закупочнаяцена себестоимость оптоваяцена inkopspris "
+    "inpris kostpris indkobspris innkjopspris ostohinta hankintahinta beszerzesiar pretachizitie precodecusto custo "
+    "alısfiyatı 仕入価格 卸価格 原価 成本价 进价 공급가 매입가 원가 sellercost defaultunitcost unitwholesaleprice "
+    "vendorprice supplyprice stprs prixderevient purchasecost basepriceek",
     "currency": "currency currencycode currencyid pricecurrency waehrung wahrung devise monnaie moneda divisa valuta "
-    "waluta mena валюта 通貨",
-    "stock": "stock inventoryquantity variantinventoryqty variantinventoryquantity inventoryqty inventory quantity qty "
-    "stockquantity stockqty stockonhand stocklevel currentstocklevel onhand unitsinstock instockqty availableqty "
-    "availablequantity qtyavailable available quantityavailable lagerbestand bestand lager lagermenge menge vmenge "
-    "verfugbar verfuegbar verfugbaremenge verfuegbaremenge anzahl stuckzahl quantite qte disponible quantiteenstock "
-    "enstock existencias cantidad stockdisponible quantita giacenza ilosc stan stanmagazynowy magazyn mnozstvi sklad "
-    "skladem stavskladu naskladu pocetkusu voorraad aantal остаток количество наскладе остатки "
-    "кількість залишок остатокнаскладе свободныйостаток stqu 在庫 在庫数 在庫数量 库存 库存数量 数量 재고 재고수량 "
-    "수량 freestock "
-    "qtyavail qtyonhand lagerbestandgesamt gesamtbestand lagersaldo lagerantal antal lagerbeholdning beholdning "
-    "antall varasto varastosaldo keszlet "
-    "raktarkeszlet mennyiseg stoc cantitate estoque quantidade quantidadeemestoque mnozstvo skladom stok stokmiktarı "
-    "stokadedi",
-    "availability": "availability availabilitystatus stockstatus instock isinstock verfugbarkeit verfuegbarkeit "
-    "disponibilite dispo disponibilidad disponibilita dostepnosc dostupnost beschikbaarheid наличие наявність",
-    "weight": "weight grams variantweight variantgrams weightvalue weightgrams shippingweight productweight itemweight "
-    "netweight grossweight wt gewicht gewichtbrutto bruttogewicht nettogewicht versandgewicht artikelgewicht poids "
-    "poidsnet poidsbrut peso pesoneto waga hmotnost vaha вес масса massa vikt "
-    "vægt vekt paino suly tomeg greutate agırlık 重量 무게",
+    "waluta mena валюта 通貨 konwa waers wahrg",
+    "stock": "stock liczbasztuk inventoryquantity variantinventoryqty variantinventoryquantity inventoryqty "
+    "inventory quantity qty stockquantity stockqty stockonhand stocklevel currentstocklevel onhand unitsinstock "
+    "instockqty availableqty availablequantity qtyavailable quantityavailable lagerbestand bestand lager lagermenge "
+    "menge vmenge verfugbar verfuegbar verfugbaremenge verfuegbaremenge anzahl stuckzahl quantite qte disponible "
+    "quantiteenstock enstock existencias cantidad stockdisponible quantita giacenza ilosc stan stanmagazynowy "
+    "magazyn mnozstvi sklad skladem stavskladu naskladu pocetkusu voorraad aantal остаток количество наскладе "
+    "остатки кількість залишок остатокнаскладе свободныйостаток stqu 在庫 在庫数 在庫数量 库存 库存数量 数量 재고 "
+    "재고수량 수량 freestock qtyavail qtyonhand lagerbestandgesamt gesamtbestand lagersaldo lagerantal antal "
+    "lagerbeholdning beholdning antall varasto varastosaldo keszlet raktarkeszlet mennyiseg stoc cantitate estoque "
+    "quantidade quantidadeemestoque mnozstvo skladom stok stokmiktarı stokadedi quantityonhand onhandinventory "
+    "stockreel stockphysique stanmag labst quantitytosellonfacebook inventorylevel currentstock",
+    "availability": "availability available availabilitystatus stockstatus instock isinstock verfugbarkeit "
+    "verfuegbarkeit disponibilite dispo disponibilidad disponibilita dostepnosc dostupnost beschikbaarheid наличие "
+    "наявність",
+    "weight": "weight grams variantweight variantgrams weightvalue weightgrams shippingweight productweight "
+    "itemweight netweight grossweight wt gewicht gewichtbrutto bruttogewicht nettogewicht versandgewicht "
+    "artikelgewicht poids poidsnet poidsbrut peso pesoneto waga hmotnost vaha вес масса massa vikt vægt vekt paino "
+    "suly tomeg greutate agırlık 重量 무게 packageweight brgew ntgew весвупаковке",
     "weight_unit": "weightunit variantweightunit gewichtseinheit uniteodepoids unitepoids unidadpeso jednostkawagi "
-    "gewichtseenheid",
+    "gewichtseenheid gewei",
     "image": "image imagesrc imageurl imagelink images imageurls productimageurl mainimage baseimage pictureurl "
     "picture photo photourl thumbnail bild bildurl bildlink bild1 bilder bildpfad hauptbild produktbild artikelbild "
     "grafik foto fotos imagen imagenes urlimagen immagine immagini urlimmagine urlimage lienimage photos "
     "imageprincipale zdjecie zdjecia urlzdjecia obrazek obrazky obrazekurl imgurl img afbeelding afbeeldingen "
-    "afbeeldingurl картинка изображение фото ссылканафото "
-    "зображення посиланнязображення ссылкаизображения 画像 商品画像 画像url 图片 商品图片 主图 이미지 상품이미지 "
-    "대표이미지 billede "
-    "billeder billedurl bilde kuva kuvat kep kepek imagine imagini imagem imagens obrazok resim gorsel hostedimageurls "
-    "productimagefile imagefile pictures",
+    "afbeeldingurl картинка изображение фото ссылканафото зображення посиланнязображення ссылкаизображения 画像 "
+    "商品画像 画像url 图片 商品图片 主图 이미지 상품이미지 대표이미지 billede billeder billedurl bilde kuva kuvat "
+    "kep kepek imagine imagini imagem imagens obrazok resim gorsel hostedimageurls productimagefile imagefile "
+    "pictures picurl merchantimageurl linkimmagine 商品画像url ссылканаглавноефото defaultimage coverimage",
     "more_images": "additionalimagelink additionalimagelinks additionalimages additionalimageurls moreimages "
-    "galleryimages gallery imagegallery weiterebilder zusatzbilder altimages imgurlalternative",
+    "galleryimages gallery imagegallery weiterebilder zusatzbilder altimages imgurlalternative "
+    "ссылкинадополнительныефото",
     "image_position": "imageposition",
-    "variant_image": "variantimage variantimageurl variantassets",
+    "variant_image": "variantimage variantimageurl variantassets optionimage",
     "option_names": "optiongroups optionnames attributenametypeposition",
     "option_values": "optionvalues valuevalueposition",
-    "option_pairs": "optionsgroupvalue",
+    "option_pairs": "optionsgroupvalue configuratoroptions variationdetails relationshipdetails editions",
     "kind": "kind fieldtype parentage recordtype",
-    "color": "color colour farbe couleur colore kolor barva kleur цвет колір farg farve vari szin culoare cor renk 色 "
-    "カラー 颜色 색상",
-    "size": "size groesse grosse taille talla taglia rozmiar velikost maat размер розмір storlek storrelse koko meret "
-    "marime tamanho beden サイズ 尺寸 尺码 사이즈",
+    "color": "color colour farbe couleur colore kolor barva kleur цвет колір farg farve vari szin culoare cor renk "
+    "色 カラー 颜色 색상",
+    "size": "size groesse grosse taille talla taglia rozmiar velikost maat размер розмір storlek storrelse koko "
+    "meret marime tamanho beden サイズ 尺寸 尺码 사이즈",
     "material": "material materiale matiere materiaal материал",
     "pattern": "pattern muster motif",
     "children": "configurablevariations",
@@ -165,14 +173,18 @@ _ORDER_NAMES = word_set(
     "orderid ordernumber orderno orderdate customerid customeremail customername invoiceno invoicenumber invoicedate "
     "purchaseorderid shipname shippingname billingname buyeremail"
 )
-_OF_ARTICLES = word_set("description category barcode stock availability weight image cost")
+_OF_ARTICLES = word_set("group description category barcode stock availability weight image cost")
 # A variant's cells may be called "Variant …" or "Product …"; a product's cells are never called "Variant …".
 _OF_VARIANT = word_set(
     "sku barcode price sale compare_at_price cost stock weight weight_unit availability currency color size"
 )
 _PREFIXES = (
-    *("variant", "product", "produkt", "produkte", "artikel", "article", "item", "produit", "prodotto", "shop", "ox"),
+    *("variant", "products", "product", "produkt", "produkte", "artikel", "article", "item", "produit", "prodotto"),
+    *("shop", "ox"),
 )
+# The same, where the word stands behind: "Référence article", "ID товара".
+_SUFFIXES = word_set("article produit produto producto prodotto produktu oferty towaru zbozi товара товару")
+_NO_SUFFIX = word_set("group stock kind tags")  # "groupe article" is a category, "nombre article" is not how many
 _GROSS = word_set(
     "incl inkl inc including included mwst ust vat tva ttc gross brutto btw iva dph moms mva alv kdv dahil afa tax с "
     "ндс s "
@@ -189,7 +201,7 @@ _HEADER_CODES = word_set(
 _MONEY_SIGNS = word_set("€ $ £ ¥ ₽ ₴ ₺ ₩ ₹ руб грн zł kč ft lei лв tl 円 元")
 _LOWER_CODES = word_set("usd eur gbp chf pln czk sek nok dkk huf rub uah jpy cny aud nzd")
 _MONEY = word_set("price sale compare_at_price cost")
-_FILLERS = word_set("in per pro en of de la le")
+_FILLERS = word_set("in per pro en of de la le with")
 _PER_PIECE = re.compile(
     r"(?:\b(?:per|pro|je|za|за|par|por|pr)\s+|/\s*)"
     r"(?:unit|item|piece|pcs?|stk|stück|st|szt|ks|шт|unité|unidad|unidade|pezzo|pz)\b\.?",
@@ -197,6 +209,8 @@ _PER_PIECE = re.compile(
 )
 _LANGUAGE = re.compile(r"[a-zA-Z]{2}(?:[-_][a-zA-Z]{2})?").fullmatch
 _PER_MANY = re.compile(r"\b(?:per|pro|je|za|за|par|por|pr)\s+(?!1\b)\d", re.I).search
+# Marks of whose field it is: "P:EAN", "*C:Brand", "p_model".
+_MARKED = re.compile(r"^\*?(?:[A-Z]:(?=\w{2})|[pv]_(?=[a-z]))")
 _WORDS = re.compile(r"[^\W_]+|[€$£¥₽₴₺₩₹]").findall
 
 _LONGEST = 80  # no header is longer; a cell that is, is text
@@ -233,6 +247,7 @@ def meaning(header: str) -> Meaning | None:
 def _meaning(header: str) -> Meaning | None:
     if _PER_MANY(header):
         return None
+    header = _MARKED.sub("", header)
     found = _known(normal(header)) or _known(normal(re.sub(r"[(\[{].*?[)\]}]", "", header)))
     if found and found[0] not in _MONEY and found[0] != "weight":
         return Meaning(*found)
@@ -254,6 +269,8 @@ def _meaning(header: str) -> Meaning | None:
         named = _known(normal("".join(rest[:-1]))) or _known(normal("".join(rest[:-2])))
         if named:
             return Meaning(*named)
+    if re.match(r"[A-Z]{2}_", header) and words[0].casefold() in _LANGUAGES:  # NL_Title
+        return meaning(header[3:])
     return None
 
 
@@ -272,6 +289,10 @@ def _known(name: str) -> tuple[str, int] | None:
         if short and (prefix != "variant" or short[0] in _OF_VARIANT):
             # "Product weight" gives way to "Variant weight", both to a plain name of equal rank.
             return short[0], short[1] + (1 if prefix == "variant" or short[0] not in _OF_VARIANT else 50)
+    for suffix in _SUFFIXES:
+        short = _SYNONYMS.get(unnumbered.removesuffix(suffix)) if unnumbered.endswith(suffix) else None
+        if short and short[0] not in _NO_SUFFIX:
+            return short[0], short[1] + 50
     return None
 
 

@@ -259,10 +259,9 @@ def _shape(head: bytes) -> Shape:
                     namespaces.update(uri for uri in element.nsmap.values() if uri)
                 if above:
                     parts[above[-1]][name] = None
-                    if flat.is_variants(name):
-                        holders.setdefault(
-                            name, next((one for one in reversed(above) if not flat.is_variants(one)), root)
-                        )
+                    if flat.is_variants(name) or (above[-1] == flat.SIZES and flat.is_size(element)):
+                        outer = (one for one in reversed(above) if one != flat.SIZES and not flat.is_variants(one))
+                        holders.setdefault(name, next(outer, root))
                 counts[name] = counts.get(name, 0) + 1
                 parts.setdefault(name, {}).update((flat.local(key), None) for key in element.attrib)
                 above.append(name)

@@ -214,6 +214,16 @@ def quantity(cell: str, mark: str) -> str | None:
     return text
 
 
+def decimal_sum(amount: str, more: str) -> str | None:
+    """An amount and what comes on top of it; None when that cannot be read."""
+    if not more:
+        return amount
+    try:
+        return f"{Decimal(amount) + Decimal(decimal_text(more, '.')):f}"
+    except (Unreadable, ArithmeticError):
+        return None
+
+
 GRAMS = {
     unit: Decimal(grams)
     for grams, units in {

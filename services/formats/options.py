@@ -6,10 +6,22 @@ from typing import NamedTuple
 
 from services.formats import headers
 
-_NAME = re.compile(r"(?:product|variant)?(?:option|attribute)(?:(\d)name|name(\d))").fullmatch
-_VALUE = re.compile(r"(?:product|variant)?(?:option|attribute)(?:(\d)values?|values?(\d)|description(\d))").fullmatch
+_NAME = re.compile(
+    r"(?:product|variant)?(?:option|attribute)(?:(\d)name|name(\d))|"
+    r"(?:nombredepropiedad|nomedavariacao|variationsname)(\d)|variantoption(one|two|three)name"
+).fullmatch
+_VALUE = re.compile(
+    r"(?:product|variant)?(?:option|attribute)(?:(\d)values?|values?(\d)|description(\d))|"
+    r"(?:valordepropiedad|valordavariacao|variationswert(?:name)?)(\d)|variantoption(one|two|three)value"
+).fullmatch
+_WORDS = {"one": "1", "two": "2", "three": "3"}
+# A column that is an option by its name: "variant:Size", "Свойство: Размер", "product_variation_option_{Size}".
+_AXIS = re.compile(
+    r"(?:variant|variation|option|varianta|variante|свойство)\s*:\s*(.+)|.*variation_option_\{(.+)\}", re.I
+).fullmatch
 _AXES = ("color", "size", "material", "pattern")
 _LIST = re.compile(r"\s*\|\s*")
+_PAIR = re.compile(r"([^:=]+)[:=](.*)").fullmatch
 
 # Names and values of one record (names may be empty on a record that continues a product), or None without options.
 Read = Callable[[list[str]], tuple[list[str], list[str]] | None]
@@ -39,6 +51,9 @@ def option_columns(names: list[str], *, group: int | None) -> tuple[Options | No
     if "option_pairs" in known:
         index = known["option_pairs"]
         return Options(lambda row: _from_cell(row[index]), True), {names[index]: "option_values"}
+    own = [(next(filter(None, found.groups())).strip(), i) for i, name in enumerate(names) if (found := _AXIS(name))]
+    if own:
+        return Options(_axes_reader(None, own[:3]), False), {names[index]: "option_values" for _, index in own[:3]}
     axes = [known[axis] for axis in _AXES if axis in known]
     if axes and group is not None:
         titles_of = [(names[index], index) for index in axes]
@@ -53,7 +68,8 @@ def _numbered(names: list[str]) -> list[tuple[int, int]]:
         for kind, pattern in (("name", _NAME), ("value", _VALUE)):
             found = pattern(headers.normal(name))
             if found:
-                at.setdefault((kind, next(group for group in found.groups() if group)), index)
+                number = next(group for group in found.groups() if group)
+                at.setdefault((kind, _WORDS.get(number, number)), index)
     numbers = sorted(number for kind, number in at if kind == "name" and ("value", number) in at)
     return [(at["name", number], at["value", number]) for number in numbers[:3]]
 
@@ -63,7 +79,8 @@ def numbered_role(name: str) -> str | None:
     for kind, pattern in (("name", _NAME), ("value", _VALUE)):
         found = pattern(name)
         if found:
-            return f"option{next(group for group in found.groups() if group)}_{kind}"
+            number = next(group for group in found.groups() if group)
+            return f"option{_WORDS.get(number, number)}_{kind}"
     return None
 
 
@@ -87,14 +104,15 @@ def _split(cell: str) -> list[str]:
 
 
 def _from_cell(cell: str) -> tuple[list[str], list[str]] | None:
-    """``Color:Blue, Disk space:16 GB`` in one cell."""
-    pairs = [part.partition(":")[::2] for part in _one_line(cell).split(",") if ":" in part]
+    """``Color:Blue, Disk space:16 GB`` in one cell, also ``Color=Blue|Size=M``."""
+    parts = _one_line(cell).split("|" if "|" in cell else ",")
+    pairs = [found.groups() for part in parts if (found := _PAIR(part)) and ";" not in found[2]]
     return ([name.strip() for name, _ in pairs], [value.strip() for _, value in pairs]) if pairs else None
 
 
-def _axes_reader(group: int, axes: list[tuple[str, int]]) -> Read:
+def _axes_reader(group: int | None, axes: list[tuple[str, int]]) -> Read:
     def read(row: list[str]) -> tuple[list[str], list[str]] | None:
-        if not row[group].strip():
+        if group is not None and not row[group].strip():
             return None
         given, values = [], []
         for name, index in axes:

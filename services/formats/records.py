@@ -38,6 +38,11 @@ def is_blank(row: list[str]) -> bool:
     return not any(map(str.strip, row))
 
 
+def _is_ruled(row: list[str]) -> bool:
+    """Whether a record is a line drawn below the header, or at the end."""
+    return len(row) == 1 and len(row[0].strip()) > 4 and not row[0].strip().strip("-=_+")
+
+
 def records(  # noqa: PLR0915  one loop, and the state it shares with the reader of lines
     text: TextIO, *, delimiter: str, width: int, line: int, trims: bool, clean: bool, judged: bool = True
 ) -> Iterator[Record | RowError]:
@@ -90,7 +95,7 @@ def records(  # noqa: PLR0915  one loop, and the state it shares with the reader
                     yield problem(start, "characters_damaged", None, "".join(lines), reason)
                 lines.clear()
                 if len(row) != width:
-                    if is_blank(row):
+                    if is_blank(row) or _is_ruled(row):
                         continue
                     fault = _fit(row, width, trims, start) if judged else None
                 row.append("")

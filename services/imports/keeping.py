@@ -1,4 +1,4 @@
-"""How long the files of feeds and what was wrong with their rows are kept: as long as somebody may still want to see it.
+"""How long the files of feeds, and what was wrong with their rows, are kept: as long as somebody may want to see them.
 
 The row of an import stays for good, with its counts: a product's history names it.
 """

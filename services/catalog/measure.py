@@ -89,9 +89,9 @@ _BOTH_PRICES = "price_was > 0 AND price_is > 0"
 _MOVED = f"{_BOTH_PRICES} AND price_was <> price_is"
 _REPRICED = f"{_BOTH_PRICES} AND (price_was <> price_is OR currency_was <> currency_is)"
 
-# Few items look their variants up, many are joined with all of the merchant's: see MANY.
+# Few items look their variants up (by id alone, as in `revert`), many are joined with all of the merchant's: see MANY.
 _LOOKED_UP = """
-JOIN LATERAL (SELECT * FROM variants WHERE id = i.variant_id AND merchant_id = :merchant_id LIMIT 1) v ON true
+JOIN LATERAL (SELECT * FROM variants WHERE id = i.variant_id LIMIT 1) v ON true
 """
 _JOINED = "JOIN variants v ON v.id = i.variant_id AND v.merchant_id = :merchant_id"
 

@@ -82,7 +82,7 @@ WITH own AS MATERIALIZED (
     SELECT v.*, p.key AS product_key,
         row_number() OVER (ORDER BY v.product_id, v.position, v.id) AS place
     FROM unnest(CAST(:ids AS uuid[])) AS asked (id)
-    JOIN LATERAL (SELECT * FROM products WHERE merchant_id = :merchant_id AND id = asked.id LIMIT 1) p ON true
+    JOIN LATERAL (SELECT * FROM products WHERE id = asked.id LIMIT 1) p ON true
     JOIN LATERAL (SELECT * FROM variants WHERE merchant_id = :merchant_id AND product_id = asked.id OFFSET 0) v ON true
     WHERE {variants}
 ),

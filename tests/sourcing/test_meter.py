@@ -56,6 +56,21 @@ def simulated(world: World, store: Kept, credential: str = "key", quotas: Sequen
     return SharedMeter(credential, quotas, scarce=store, fast=store, now=world.now, sleep=sleep)
 
 
+def test_a_clock_that_ran_ahead_has_nobody_wait_longer_than_a_window() -> None:
+    world = World()
+    meter = simulated(world, Kept())
+    world.at += 365 * 86_400
+    for _ in range(3):
+        meter.take(["lists"])
+    meter.learn("lists", limit=10, remaining=0, reset=datetime.fromtimestamp(world.at + 3600, UTC))
+    world.at -= 365 * 86_400
+    assert 0 < refused(meter, "lists", world.now()) <= 3600
+    world.at += 3601
+    meter.take(["lists"] * 8)  # beside two that were never answered
+    world.at += 3600 + 601
+    meter.take(["lists"] * 10)
+
+
 @pytest.mark.parametrize("seed", range(examples(3)))
 def test_however_late_and_lost_calls_are_none_is_refused(seed: int) -> None:
     """Workers come and go, die between leave and call, lose answers; calls arrive minutes after their leave."""

@@ -186,30 +186,3 @@ def test_hostile_text_and_numbers_do_no_harm(merchant, run):
     assert set(found) == {"a", "d"}
     assert (found["a"].sku, found["a"].barcode, found["a"].stock, found["a"].cost) == (None, "12", 2**31 - 1, None)
     assert rows(merchant, Offer)["3"].title == "?x"
-
-
-def test_a_merchant_that_statistics_do_not_know_is_looked_up_by_key(merchant, other_merchant):
-    """They were made when there was somebody else's only: to them the newcomer has no rows, and any index will do."""
-    of = "SELECT :merchant, :connection, 'v' || n, 'o' || n, 'ref' FROM generate_series(1, :rows) n"
-    fill = text(f"INSERT INTO offer_variants (merchant_id, connection_id, id, offer_id, order_ref) {of}")
-    own = {"merchant_id": merchant, "connection_id": new_id()}
-    with transaction(merchant_id=merchant) as session:
-        session.execute(text("SELECT set_config('role', 'none', true)"))
-        session.execute(fill, {"merchant": other_merchant, "connection": new_id(), "rows": 2_000})
-        session.execute(text("ANALYZE offer_variants"))
-        session.execute(fill, {"merchant": merchant, "connection": own["connection_id"], "rows": 10_000})
-        session.execute(text("SELECT set_config('role', 'shopopti_app', true)"))
-        for name, fields in (
-            ("offer_load", store._OFFER),
-            ("variant_load", store._VARIANT),
-            ("stock_load", ("stock",)),
-        ):
-            session.execute(text(store._load(name, fields)))
-        session.execute(text("ALTER TABLE stock_load ADD tiers jsonb"))
-        session.execute(store._SET_UP)
-        for statement in (store._MERGE_VARIANTS, store._DROP_VARIANTS, store._MERGE_STOCK):
-            plan = [line for (line,) in session.execute(text(f"EXPLAIN {statement.text}"), own)]
-            used = [line for line in plan if "Index Cond" in line and "merchant_id =" in line]
-            assert used, plan
-            assert all("id = g.id" in line for line in used), plan
-        session.rollback()

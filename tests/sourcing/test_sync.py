@@ -6,19 +6,29 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import text
 
+from services.catalog.prices import PriceChange, PriceTargets, update_prices
+from services.catalog.queries import ProductFilter
 from services.core.db import transaction
+from services.core.ids import new_id
 from services.imports import batches
 from services.jobs.control import cancel_job, retry_job
-from services.models import Connection, Import
+from services.models import Connection, Import, Order
+from services.orders.incoming.said import SaidLine
+from services.orders.routing.candidates import known as routing
 from services.sourcing.accounts.rules import Rules, kept
 from services.sourcing.jobs import SyncSupplierProducts, SyncSupplierStock
 from services.sourcing.offers import drafts, linked
+from services.sourcing.offers.links import OfferFilter, list_offers
 from services.sourcing.syncs import sync
+from services.sourcing.syncs.status import status_of
 from tests import inline
+from tests.catalog.editing import take_back
 from tests.conftest import make_merchant
 from tests.examples import examples
 from tests.imports.importing import catalogue, make_source, run_feed, staged
 from tests.imports.test_crashes import Doomed, Killed
+from tests.orders.coming import said_order, take
+from tests.plans import repeated_scans
 from tests.sourcing.connecting import connected
 from tests.sourcing.syncing import (
     begin,
@@ -31,6 +41,58 @@ from tests.sourcing.syncing import (
     truth,
     unguarded,
 )
+
+_FILLED = """
+WITH own AS (SELECT CAST(:merchant_id AS uuid) AS merchant_id, CAST(:connection_id AS uuid) AS connection_id),
+given AS MATERIALIZED (SELECT g, gen_random_uuid() AS product_id, gen_random_uuid() AS variant_id
+                       FROM generate_series(1, :most) g),
+o AS (INSERT INTO offers (merchant_id, connection_id, id, print) SELECT own.*, 'o' || g, g FROM own, given),
+v AS (INSERT INTO offer_variants (merchant_id, connection_id, id, offer_id, order_ref, sku)
+      SELECT own.*, 'v' || g, 'o' || g, g, 'S' || g FROM own, given),
+p AS (INSERT INTO products (id, merchant_id, source, key)
+      SELECT product_id, merchant_id, :source, 'o' || g FROM own, given),
+c AS (INSERT INTO variants (id, merchant_id, product_id, key, sku, price, position)
+      SELECT variant_id, merchant_id, product_id, 'v' || g, 'S' || g, 5, 1 FROM own, given)
+INSERT INTO offer_links (merchant_id, connection_id, offer_variant_id, variant_id, how)
+SELECT own.*, 'v' || g, variant_id, 'made' FROM own, given WHERE g % 3 > 0
+"""
+
+
+def filled(merchant, source, most=400):
+    """A connection that nobody calls, its offers, and the products that were made of them."""
+    row = Connection(id=new_id(), merchant_id=merchant, supplier="bigbuy", name=source, secrets="x", account_key=source)
+    with transaction(merchant_id=merchant) as session:
+        session.add(row)
+        session.flush()
+        given = {"merchant_id": merchant, "connection_id": row.id, "source": source, "most": most}
+        session.execute(text(_FILLED), given)
+    return row.id
+
+
+@pytest.fixture(scope="module")
+def strangers():
+    """Others' rows, and statistics that were made when there were no more."""
+    for other in (make_merchant(), make_merchant()):
+        for name in ("one", "two"):
+            filled(other, name)
+    with transaction(merchant_id=other) as session:
+        session.execute(text("SELECT set_config('role', 'none', true)"))
+        session.execute(text("ANALYZE offers, offer_variants, offer_links, products, variants, connections"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def explained(strangers):
+    """What the statements of these tests were found to read again and again."""
+    with repeated_scans() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_read_again_and_again(explained):
+    """Statistics that do not know a merchant take any index that begins with one for as good as the key (0018)."""
+    explained.clear()
+    yield
+    assert not explained, "\n".join(f"{part}{statement}" for statement, part in explained.items())
 
 
 def a_sku(world, **like):
@@ -402,3 +464,20 @@ def test_only_linked_variants_are_kept_true_where_that_is_wanted(world, merchant
     sync_products(merchant, connection)
     mine = [v for p in catalogue(merchant).values() for v in p["variants"].values()]
     assert [variant["stock"] for variant in mine] == [0]  # nobody is left that offers it
+
+
+def test_what_is_done_with_offers_looks_them_up_by_key(merchant):
+    """Beside syncs: lists, the state of a connection, routing, new prices, and their way back."""
+    connection = filled(merchant, "mine", most=20)
+    status_of(merchant, connection)
+    with transaction(merchant_id=merchant) as session:
+        for wanted in (OfferFilter(linked=True), OfferFilter(ambiguous=True), OfferFilter(sku="S7")):
+            list_offers(session, connection, wanted, limit=10)
+    (receipt,) = take(merchant, said_order(SaidLine(1, sku="S7")))
+    with transaction(merchant_id=merchant) as session:
+        assert routing(session, session.get_one(Order, receipt.order_id)).offers
+        change = PriceChange(op="multiply", value=Decimal("1.1"))
+        plan = update_prices(
+            session, merchant_id=merchant, targets=PriceTargets(ProductFilter()), change=change, apply=True
+        )
+    assert take_back(merchant, plan.id).items

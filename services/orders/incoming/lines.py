@@ -16,7 +16,8 @@ from services.orders.states import settle
 
 # What was said of lines like this one decides, of its SKU before its barcode. Else a SKU that one variant has does,
 # unless the barcode names others: then somebody has to look. A SKU that several have is decided by the barcode among
-# them. Eleven of a kind are as ambiguous as a million.
+# them. Eleven of a kind are as ambiguous as a million. (Variants by id alone: with the merchant, statistics that do not
+# know it would have all of its variants read for each line.)
 _MAP = text("""
 WITH asked AS (
     SELECT id, order_id, n, sku, barcode, title, quantity > cancelled_quantity AS wanted FROM order_lines
@@ -26,7 +27,7 @@ WITH asked AS (
         ARRAY(SELECT unnest(of_sku.ids) INTERSECT SELECT unnest(of_barcode.ids)) AS of_both
     FROM asked
         LEFT JOIN LATERAL (SELECT line_mappings.variant_id FROM line_mappings
-            JOIN variants ON variants.merchant_id = :merchant_id AND variants.id = line_mappings.variant_id
+            JOIN variants ON variants.id = line_mappings.variant_id
             WHERE line_mappings.merchant_id = :merchant_id
                 AND (line_mappings.sku = asked.sku OR line_mappings.barcode = asked.barcode)
             ORDER BY line_mappings.sku LIMIT 1) said ON true

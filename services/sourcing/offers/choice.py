@@ -13,13 +13,12 @@ from services.sourcing.accounts.rules import OFFERED, RULES, parameter, rules_of
 # CTEs that end in `best`, a row per variant that somebody offers, behind a CTE `wanted` of `variant_id`s. Parameters:
 # merchant_id, rules. An offer in another currency than the variant's is no candidate: prices would not be comparable.
 # Rows are looked up one by one (LATERAL, LIMIT): statistics know nothing of a connection that was made a minute ago,
-# and any index that begins with the merchant would look as good.
+# and any index that begins with the merchant would look as good. (Variants by id alone: their tables have statistics.)
 BEST = f"""
 candidates AS (
     SELECT wanted.variant_id, becomes.*, found.stock AS there, r.preference, v.connection_id, v.id AS offer_variant_id
     FROM wanted
-    JOIN LATERAL (SELECT currency FROM variants
-                  WHERE merchant_id = :merchant_id AND id = wanted.variant_id LIMIT 1) own ON true
+    JOIN LATERAL (SELECT currency FROM variants WHERE id = wanted.variant_id LIMIT 1) own ON true
     JOIN LATERAL (SELECT connection_id, offer_variant_id FROM offer_links
                   WHERE merchant_id = :merchant_id AND variant_id = wanted.variant_id OFFSET 0) l ON true
     JOIN {RULES} ON r.connection_id = l.connection_id

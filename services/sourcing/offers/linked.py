@@ -74,10 +74,8 @@ def _statement(writes: tuple[str, ...], missing: str) -> TextClause:
             {changes_sql(WRITTEN, "said", "own")} AS changes,
             row_number() OVER (ORDER BY own.product_id, own.position, own.id) AS place
         FROM said
-        JOIN LATERAL (SELECT * FROM variants
-                      WHERE merchant_id = :merchant_id AND id = said.variant_id LIMIT 1) own ON true
-        JOIN LATERAL (SELECT key FROM products
-                      WHERE merchant_id = :merchant_id AND id = own.product_id LIMIT 1) p ON true
+        JOIN LATERAL (SELECT * FROM variants WHERE id = said.variant_id LIMIT 1) own ON true
+        JOIN LATERAL (SELECT key FROM products WHERE id = own.product_id LIMIT 1) p ON true
     ),
     written AS (
         INSERT INTO changeset_items (merchant_id, changeset_id, n, op, product_key, variant_key, product_id, variant_id,

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import ColumnElement, Select, func, select, text, true
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from services.catalog.edits import VariantNotFound
 from services.core.errors import Conflict, NotFound
@@ -184,15 +184,17 @@ class Listed:
 
 
 # What an offered variant `o` might fill. Two arms, one look-up each: with OR, statistics might have every variant read.
+# Whose variants they are is left to the policies: said here, statistics that do not know the merchant would take any
+# index that begins with it for as good.
 _MATCHES = """
     (SELECT v.id AS variant_id, 'sku' AS by FROM variants v
-     JOIN products p ON p.merchant_id = :merchant_id AND p.id = v.product_id
-     WHERE v.merchant_id = :merchant_id AND v.sku = {o}.sku AND p.status <> 'archived'
+     JOIN products p ON p.id = v.product_id
+     WHERE v.sku = {o}.sku AND p.status <> 'archived'
          AND p.source NOT IN (SELECT name FROM connections WHERE merchant_id = :merchant_id) LIMIT :most)
     UNION ALL
     (SELECT v.id, 'barcode' FROM variants v
-     JOIN products p ON p.merchant_id = :merchant_id AND p.id = v.product_id
-     WHERE v.merchant_id = :merchant_id AND v.barcode = {o}.barcode AND p.status <> 'archived'
+     JOIN products p ON p.id = v.product_id
+     WHERE v.barcode = {o}.barcode AND p.status <> 'archived'
          AND p.source <> :source LIMIT :most)
 """
 _CANDIDATES = text(f"""
@@ -248,22 +250,13 @@ def list_offers(
     return Slice(listed, None if end is None else _encoded(end))
 
 
-def _offers(connection: Connection, matching: OfferFilter) -> Select[tuple[OfferVariant, Offer, OfferLink]]:
-    """Those of the connection that are meant, each with its product and its link."""
-    key = (OfferVariant.merchant_id, OfferVariant.connection_id)
-    statement = (
-        select(OfferVariant, Offer, OfferLink)
-        .join(
-            Offer, (Offer.merchant_id == key[0]) & (Offer.connection_id == key[1]) & (Offer.id == OfferVariant.offer_id)
-        )
-        .outerjoin(
-            OfferLink,
-            (OfferLink.merchant_id == key[0])
-            & (OfferLink.connection_id == key[1])
-            & (OfferLink.offer_variant_id == OfferVariant.id),
-        )
-        .where(key[0] == connection.merchant_id, key[1] == connection.id)
-    )
+def _offers(connection: Connection, matching: OfferFilter) -> Select[OfferVariant, Offer, OfferLink]:
+    """Those of the connection that are meant, each with its product and its link, which are looked up by their keys."""
+    mine = (OfferVariant.merchant_id == connection.merchant_id, OfferVariant.connection_id == connection.id)
+    product = aliased(Offer, _one(Offer, connection, Offer.id == OfferVariant.offer_id))
+    link = aliased(OfferLink, _one(OfferLink, connection, OfferLink.offer_variant_id == OfferVariant.id))
+    statement = select(OfferVariant, product, link).select_from(OfferVariant).where(*mine)
+    statement = statement.join(product, true()).outerjoin(link, true())
     for column, value in (
         (OfferVariant.sku, matching.sku),
         (OfferVariant.barcode, matching.barcode),
@@ -276,13 +269,20 @@ def _offers(connection: Connection, matching: OfferFilter) -> Select[tuple[Offer
             OfferVariant.gone_at.is_not(None) if matching.gone else OfferVariant.gone_at.is_(None)
         )
     if matching.linked is not None:
-        has = OfferLink.variant_id.is_not(None)
+        has = link.variant_id.is_not(None)
         statement = statement.where(has if matching.linked else ~has)
     if matching.ambiguous is not None:
         asked = {"merchant_id": connection.merchant_id, "source": connection.name, "most": 1}
-        is_so = OfferLink.offer_variant_id.is_(None) & text(_IS_AMBIGUOUS).bindparams(**asked)
+        is_so = link.offer_variant_id.is_(None) & text(_IS_AMBIGUOUS).bindparams(**asked)
         statement = statement.where(is_so if matching.ambiguous else ~is_so)
     return statement
+
+
+def _one(of: Any, connection: Connection, key: ColumnElement[bool]) -> Any:
+    """The one with the key. LIMIT keeps the look-up apart: joined, few enough rows of all merchants together make a
+    connection's look like one, to be gone through for each."""
+    own = (of.merchant_id == connection.merchant_id, of.connection_id == connection.id)
+    return select(of).where(*own, key).limit(1).correlate(OfferVariant).lateral()
 
 
 def _encoded(id_: str) -> str:

@@ -47,11 +47,12 @@ class Window:
         return asdict(self)
 
     def settle(self, at: float) -> None:
-        """Forget what no longer counts."""
+        """Forget what no longer counts. What a clock that ran ahead has written has happened by now."""
+        self.ends = min(self.ends, at + max(self.seconds, self.documented))
         if self.ends <= at:
             self.spent = 0
-        self.pending = [one for one in self.pending if self._forgotten_at(one[0]) > at]
-        self.users = {user: last for user, last in self.users.items() if last > at - FOLLOWED_SECONDS}
+        self.pending = [(min(taken, at), who) for taken, who in self.pending if self._forgotten_at(taken) > at]
+        self.users = {user: min(last, at) for user, last in self.users.items() if last > at - FOLLOWED_SECONDS}
 
     def left(self) -> int:
         """How many calls fit now, once settled."""

@@ -13,7 +13,7 @@ from ops.shops import ask, open_shops, take_orders
 
 LATENCY_SECONDS = 0.05
 CALLS = 2  # of an order: checked, created
-SHOPS = 8  # each with a key, and so a quota, of its own: a call of a kind each second
+SHOPS = 24  # each with a key, and so a quota, of its own: a call of a kind each second
 MANY = 1_000_000
 _LIMITED = ("order", "order/*", "tracking/*")
 
@@ -24,7 +24,7 @@ def measure(lab: Lab, table: Table, *, orders: int) -> None:
         ask(world, "POST", "faults", {"kind": "latency", "seconds": LATENCY_SECONDS, "route": "order/*"})
         for name in ("relay", "worker-io"):
             lab.start(name)
-        quota = _rate(lab, world, min(orders, 60 * SHOPS))
+        quota = _rate(lab, world, min(orders, 30 * SHOPS))
         table.add(f"orders placed by quota ({SHOPS} keys, 1 call of a kind a second)", f"{quota:.2f} /s")
         share = quota / SHOPS
         table.add("÷ what the quotas allow", f"{share:.2f}", bar="≥ 0.8", met=share >= 0.8)

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from services.core.clock import now
 from services.core.db import transaction
+from services.jobs.control import cancel_job
 from services.models import Job
 from services.orders.incoming.changes import OrderAlreadySent
 from tests import inline
@@ -170,6 +171,23 @@ def test_what_was_left_lying_is_taken_up_by_the_next_round(shop):
     shop.later()
     shop.work(taken_up)
     assert (shop.state(order_id), len(shop.bought())) == ("placed", 1)
+
+
+def test_what_a_cancelled_job_has_not_sent_is_given_up(shop):
+    """One order has one intent that waits, another is with its supplier: it stays."""
+    sent = shop.order(1)
+    shop.fulfil(sent)
+    shop.policy(cancel_window_seconds=3600)
+    order_id = shop.order(1)
+    job_id = shop.ask(order_id)
+    inline.work(job_id)
+    assert follow(shop)["given_up"] == 0
+    with transaction(merchant_id=shop.merchant) as session:
+        cancel_job(session, job_id)
+    assert (shop.state(order_id), follow(shop)["given_up"]) == ("fulfilling", 1)
+    assert (shop.state(order_id), shop.state(sent)) == ("ready", "placed")
+    assert [at.state for at in shop.standings(order_id)] == ["cancelled"]
+    assert follow(shop)["given_up"] == 0
 
 
 def test_lines_are_sent_back_once_within_the_window(shop, client):

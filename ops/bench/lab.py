@@ -126,6 +126,11 @@ class Lab:
                 raise SystemExit(f"the API did not come up: {self.folder}/api.log")
             time.sleep(0.05)
 
+    def busy(self) -> dict[str, float]:
+        """Processor seconds that each running process, and the database, has taken so far."""
+        pids = {name: process.pid for name, process in self.running.items()} | {"database": self.postgres.pid}
+        return {name: _spent(psutil.Process(pid)) for name, pid in pids.items()}
+
     def memory(self) -> dict[str, int]:
         """Resident memory of each running process, in bytes; forked children are listed by themselves."""
         sizes = {}
@@ -135,6 +140,16 @@ class Lab:
             for nth, child in enumerate(parent.children(), 1):
                 sizes[f"{name} child {nth}"] = child.memory_info().rss
         return sizes
+
+
+def _spent(process: psutil.Process) -> float:
+    """Processor seconds, with those of its children that are there, and that were."""
+    ended = process.cpu_times()
+    total = ended.children_user + ended.children_system
+    for one in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += one.cpu_times().user + one.cpu_times().system
+    return float(total)
 
 
 @contextmanager

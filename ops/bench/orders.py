@@ -1,4 +1,10 @@
-"""Orders in bulk through the sandbox, with 50 ms of latency a call, beside what quotas and concurrency allow."""
+"""Orders in bulk through the sandbox, with 50 ms of latency a call, beside what suppliers allow.
+
+They allow the less of two: what their quotas do (BigBuy's: a call of a kind a second, so an order a second for each
+key), and what their latency leaves to as many calls at once as the worker has threads. The bar is on the share of
+that. Without quotas the latency would allow more than a few cores can do: that row, and the processor time that an
+order takes, tell what the machine can.
+"""
 
 import os
 import random
@@ -13,40 +19,49 @@ from ops.shops import ask, open_shops, take_orders
 
 LATENCY_SECONDS = 0.05
 CALLS = 2  # of an order: checked, created
-SHOPS = 8  # each with a key, and so a quota, of its own: a call of a kind each second
+SHOPS = 24  # each with a key, and so a quota, of its own
+SECONDS = 40  # of orders by quota
 MANY = 1_000_000
 _LIMITED = ("order", "order/*", "tracking/*")
 
 
 def measure(lab: Lab, table: Table, *, orders: int) -> None:
     """All rows of the table that concern orders."""
+    threads = int(os.environ.get("WORKER_IO_THREADS", "16"))
+    by_latency = threads / (CALLS * LATENCY_SECONDS)
     with sync.sandbox(lab.folder, 200) as world:
         ask(world, "POST", "faults", {"kind": "latency", "seconds": LATENCY_SECONDS, "route": "order/*"})
         for name in ("relay", "worker-io"):
             lab.start(name)
-        quota = _rate(lab, world, min(orders, 60 * SHOPS))
-        table.add(f"orders placed by quota ({SHOPS} keys, 1 call of a kind a second)", f"{quota:.2f} /s")
-        share = quota / SHOPS
-        table.add("÷ what the quotas allow", f"{share:.2f}", bar="≥ 0.8", met=share >= 0.8)
-        rules = {name: [MANY, 1] for name in _LIMITED}
-        ask(world, "PUT", "bigbuy/limits", {"rules": rules})
-        free = _rate(lab, world, orders)
-        threads = int(os.environ.get("WORKER_IO_THREADS", "16"))
-        allowed = threads / (CALLS * LATENCY_SECONDS)
-        table.add(f"orders placed without quotas, {threads} at once", f"{free:.1f} /s")
-        table.add("÷ what the latency allows", f"{free / allowed:.2f}")
+        some = min(orders, SECONDS * SHOPS)
+        rate, busy = _rate(lab, world, some)
+        table.add(f"{some:,} orders placed, {SHOPS} keys", f"{rate:.2f} /s")
+        share = rate / min(SHOPS, by_latency)
+        what = f"÷ what suppliers allow: the less of {SHOPS}/s by quotas and {by_latency:.0f}/s by latency"
+        table.add(what, f"{share:.2f}", bar="≥ 0.8", met=share >= 0.8)
+        table.add("processor time of such an order", _told(busy))
+        ask(world, "PUT", "bigbuy/limits", {"rules": {name: [MANY, 1] for name in _LIMITED}})
+        rate, busy = _rate(lab, world, orders)
+        table.add(f"{orders:,} orders placed without quotas, {threads} at once", f"{rate:.1f} /s")
+        table.add("÷ what the latency allows, were there processors enough", f"{rate / by_latency:.2f}")
+        table.add("processor time of such an order", _told(busy))
         for name in ("relay", "worker-io"):
             lab.stop(name)
 
 
-def _rate(lab: Lab, world: httpx.Client, orders: int) -> float:
-    """Orders per second, fulfilled in bulk by every shop at once."""
+def _told(busy: dict[str, float]) -> str:
+    parts = ", ".join(f"{name} {1000 * seconds:.0f}" for name, seconds in busy.items())
+    return f"{1000 * sum(busy.values()):.0f} ms ({parts})"
+
+
+def _rate(lab: Lab, world: httpx.Client, orders: int) -> tuple[float, dict[str, float]]:
+    """Orders a second, fulfilled in bulk by every shop at once, and the processor seconds of one, by process."""
     from services.core import db
     from services.orders.placing.ask import ask_many
 
     shops = open_shops(world, bigbuy=SHOPS, aliexpress=0)
     take_orders(shops, orders, random.Random(1), most_lines=1)
-    began = time.monotonic()
+    began, before = time.monotonic(), lab.busy()
     for shop in shops:
         with db.transaction(merchant_id=shop.merchant_id) as session:
             ask_many(session, merchant_id=shop.merchant_id, order_ids=shop.orders)
@@ -58,7 +73,7 @@ def _rate(lab: Lab, world: httpx.Client, orders: int) -> float:
         ended = connection.execute(_STATES, (merchants,)).fetchall()
     if ended != [("placed", orders)]:
         raise SystemExit(f"the orders ended as {ended}")
-    return orders / took
+    return orders / took, {name: (spent - before[name]) / orders for name, spent in lab.busy().items()}
 
 
 _BUSY = """

@@ -255,6 +255,19 @@ def give_back(
     return bool(_made(session, _GIVE_BACK, intent_id, data=data, **more))
 
 
+_WAITING = text("""
+SELECT count(*) FROM (SELECT FROM intents WHERE merchant_id = :merchant_id AND connection_id = :connection_id
+    AND state = 'planned' AND code IS NULL AND send_after <= clock_timestamp() LIMIT :most) waiting
+""")
+MOST_WAITING = 5000
+
+
+def waiting(session: Session, *, merchant_id: UUID, connection_id: UUID) -> int:
+    """How many intents could be sent over a connection now, if it had the calls; MOST_WAITING at most."""
+    asked = {"merchant_id": merchant_id, "connection_id": connection_id, "most": MOST_WAITING}
+    return int(session.scalar(_WAITING, asked) or 0)
+
+
 _BLOCK = text("""
 UPDATE intents SET code = :code, reason = :reason, updated_at = clock_timestamp()
 WHERE id = :id AND state IN ('planned', 'unknown') AND code IS DISTINCT FROM :code

@@ -5,7 +5,8 @@ thing. `kind` is a stable word of ours for what was wrong, `supplier_code` the s
 about.
 
 Kinds of FatalForItem: ``not_found``, ``out_of_stock``, ``inactive``, ``address``, ``funds``, ``minimum``, ``shipping``,
-``payment``, ``too_dear``, ``not_to_country``, ``invalid``; of FatalForConnection: ``permission``, ``signature``,
+``payment``, ``too_dear``, ``not_to_country``, ``another`` (what was asked for is somebody else's), ``invalid``; of
+FatalForConnection: ``permission``, ``signature``,
 ``endpoint_gone``, ``schema``, ``unreachable``; of UnknownOutcome: ``known_there``, when the supplier says that it has
 the reference already and does not say as what.
 """
@@ -43,14 +44,20 @@ class Retry(SupplierError, Unavailable):
 
 
 class WaitUntil(SupplierError, TooMany):
-    """The supplier takes no more of these calls before `when`. This one had no effect."""
+    """The supplier takes no more of these calls before `when`. This one had no effect.
+
+    Of many who wait each will hold up the others for `every` seconds; None: nobody knows.
+    """
 
     code = "supplier_quota"
 
-    def __init__(self, when: datetime, detail: str | None = None, *, supplier_code: str | None = None) -> None:
+    def __init__(
+        self, when: datetime, detail: str | None = None, *, supplier_code: str | None = None, every: float | None = None
+    ) -> None:
         left = max(0.0, (when - now()).total_seconds())
         super().__init__(detail, supplier_code=supplier_code, retry_after=left)
         self.when = when
+        self.every = every
 
 
 class ReconnectNeeded(SupplierError, Invalid):

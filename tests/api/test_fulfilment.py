@@ -30,6 +30,7 @@ def test_fulfil_twice_with_the_same_or_another_key_is_one_supplier_order(shop, c
     assert len(shop.bought()) == 1
     sent = client.post(f"{ORDERS}/{order_id}/fulfill")
     assert (sent.status_code, sent.json()["code"], sent.json()["state"]) == (409, "order_already_sent", "placed")
+    assert sent.json()["param"] == "order_id"
     assert client.post(f"{ORDERS}/fulfill", json={"order_id": order_id}, headers=key).json() == first.json()
     assert len(shop.bought()) == 1
 

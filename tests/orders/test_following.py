@@ -9,11 +9,12 @@ from sqlalchemy import select
 
 from services.core.clock import now
 from services.core.db import transaction
+from services.jobs.control import cancel_job
 from services.models import Job
 from services.orders.incoming.changes import OrderAlreadySent
 from tests import inline
 from tests.conftest import headers_for, make_merchant
-from tests.orders.selling import Shop
+from tests.orders.selling import FRANCE, Shop, connect, goods_of, stock_up
 
 DAY = 86_400
 
@@ -72,6 +73,26 @@ def test_states_and_parcels_are_followed_to_the_door(shop, client):
     assert kinds.count("supplier_order_moved") >= 2
     assert shop.rows("SELECT id FROM supplier_orders WHERE check_at IS NOT NULL") == []  # its story is over
     assert shop.waiting(order_id) == []
+
+
+def test_parcels_of_several_suppliers_are_one_orders(world, client):
+    shop = Shop(world, things=1)
+    client.headers.update(headers_for(shop.merchant))
+    other = connect(world, shop.merchant, "aliexpress")
+    shop.skus.append(stock_up(shop.merchant, other, goods_of(world, "aliexpress")[0]))
+    order_id = shop.order(1, 1, address={**FRANCE, "email": "jeanne@example.com"})
+    shop.fulfil(order_id)
+    assert (shop.state(order_id), shop.waiting(order_id)) == ("placed", [])
+    for _ in range(12):
+        world.ask("POST", "clock/advance", {"seconds": DAY})
+        due(shop)
+        follow(shop)
+        if shop.state(order_id) != "placed":
+            break
+    told = client.get(f"/api/v1/orders/{order_id}/tracking").json()
+    assert {one["connection_id"] for one in told["supplier_orders"]} == {str(shop.connection_id), str(other)}
+    assert told["state"] == "shipped", told
+    assert (told["parcels"], [len(one["parcels"]) for one in told["supplier_orders"]]) == (2, [1, 1])
 
 
 def test_parcels_of_many_orders_are_asked_for_in_one_call(world):
@@ -170,6 +191,23 @@ def test_what_was_left_lying_is_taken_up_by_the_next_round(shop):
     shop.later()
     shop.work(taken_up)
     assert (shop.state(order_id), len(shop.bought())) == ("placed", 1)
+
+
+def test_what_a_cancelled_job_has_not_sent_is_given_up(shop):
+    """One order has one intent that waits, another is with its supplier: it stays."""
+    sent = shop.order(1)
+    shop.fulfil(sent)
+    shop.policy(cancel_window_seconds=3600)
+    order_id = shop.order(1)
+    job_id = shop.ask(order_id)
+    inline.work(job_id)
+    assert follow(shop)["given_up"] == 0
+    with transaction(merchant_id=shop.merchant) as session:
+        cancel_job(session, job_id)
+    assert (shop.state(order_id), follow(shop)["given_up"]) == ("fulfilling", 1)
+    assert (shop.state(order_id), shop.state(sent)) == ("ready", "placed")
+    assert [at.state for at in shop.standings(order_id)] == ["cancelled"]
+    assert follow(shop)["given_up"] == 0
 
 
 def test_lines_are_sent_back_once_within_the_window(shop, client):

@@ -1,5 +1,6 @@
 """Orders to suppliers, over HTTP, against the sandbox: whatever happens on the way, each is there once."""
 
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -10,8 +11,10 @@ from services.orders.incoming.changes import OrderAlreadySent
 from services.orders.incoming.said import SaidLine
 from services.orders.placing.resolve import resolve, seen_there
 from services.sourcing.accounts.connections import disconnect
-from services.suppliers.base import PlacedOrder, Placement
-from services.suppliers.errors import ReconnectNeeded
+from services.sourcing.quotas.meter import meter_for
+from services.suppliers import bigbuy
+from services.suppliers.base import PlacedOrder, Placement, Quota
+from services.suppliers.errors import ReconnectNeeded, WaitUntil
 from tests import inline
 from tests.orders.selling import Shop, connect, goods_of, offer, stock_up
 from tests.suppliers.subjects import SUBJECTS
@@ -83,6 +86,22 @@ def test_waiting_for_a_quota_is_no_attempt(shop):
     assert shop.work(job_id)["state"] == "succeeded"
     (intent,) = shop.standings(order_id)
     assert (intent.state, intent.attempts) == ("placed", 1)
+
+
+def test_who_waits_for_a_quota_does_not_come_back_in_a_crowd(world, monkeypatch):
+    """Each at a moment of its own, in the time that all of them need; more would come in vain."""
+    shop = Shop(world, things=1)
+    quota = Quota("order/create", 1, 50.0)
+    monkeypatch.setattr(bigbuy, "quotas", lambda _: (quota,))
+    given = SUBJECTS["bigbuy"].connect(world)
+    with suppress(WaitUntil):  # it is spent
+        meter_for(bigbuy, given, connection_id=shop.connection_id).take(["order/create"])
+    for job_id in [shop.ask(shop.order(1)) for _ in range(12)]:
+        assert inline.work(job_id)["reason"] == "supplier_quota"
+    waits = shop.rows("SELECT extract(epoch FROM run_at - now()) AS s FROM jobs WHERE reason = 'supplier_quota'")
+    assert max(row["s"] for row in waits) > 100, "all within two windows: by chance once in ten thousand times"
+    assert max(row["s"] for row in waits) < 50 + 0.6 * 12 * 50
+    assert {row["attempts"] for row in shop.rows("SELECT attempts FROM intents")} == {0}
 
 
 def test_asked_twice_and_at_once_it_is_one_supplier_order(shop):

@@ -412,6 +412,23 @@ def test_when_time_is_over_the_best_so_far_is_told_for_what_it_is():
     assert where(route([line(1)], offers, rules=Rules(**rules), **ask, seconds=5)) == {1: B}
 
 
+def test_twenty_lines_at_ten_suppliers_end_in_time_whatever_the_rules():
+    """Suppliers much alike, limits that only just can be kept, or only just cannot."""
+    lines, offers, shipping = hard(10, 20)
+    ask = {"currency": "EUR", "shipping": shipping}
+    least = total(route(lines, offers, rules=Rules(one_parcel="no"), **ask, seconds=5))
+    every = (("cheapest", "fastest", "preferred"), ("preferred", "no"), (True, False), ("0.999", "1.001", "1.1"))
+    for name, one_parcel, split, tight in itertools.product(*every):
+        ceiling = {"cost_ceiling": least * Decimal(tight), "ceiling_currency": "EUR", "shipping_ceiling": Decimal(25)}
+        rules = Rules(route=name, one_parcel=one_parcel, split=split, preferred=tuple(shipping)[:5], **ceiling)
+        began = time.process_time()
+        found = route(lines, offers, rules=rules, **ask, seconds=0.01)
+        assert time.process_time() - began < 0.25, rules
+        if found.parcels:
+            assert total(found) <= rules.cost_ceiling
+            assert len(where(found)) == 20
+
+
 def test_many_lines_take_no_longer_than_they_may():
     lines, offers, shipping = hard(10, 400)
     began = time.perf_counter()

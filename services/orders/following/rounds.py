@@ -12,7 +12,9 @@ from sqlalchemy import text
 from services.jobs import Run, enqueue
 from services.orders.following.tracking import follow
 from services.orders.incoming.again import map_again
+from services.orders.incoming.changes import give_up_planned
 from services.orders.jobs import MapOrderLines, ProcessOrderFulfillment
+from services.orders.states import settle
 from services.orders.watch import review
 
 LEFT_LYING = timedelta(minutes=10)
@@ -35,6 +37,17 @@ WHERE intents.merchant_id = :merchant_id AND intents.state IN ('planned', 'sendi
 LIMIT 1000
 """)
 
+# Not sent because somebody has cancelled the job: it is not about to be sent, and does not say so for longer than this.
+_GIVEN_UP = text("""
+SELECT orders.id FROM orders WHERE orders.merchant_id = :merchant_id AND orders.state = 'fulfilling'
+    AND EXISTS (SELECT FROM jobs WHERE jobs.id = orders.job_id AND jobs.state = 'cancelled')
+    AND EXISTS (SELECT FROM intents WHERE intents.order_id = orders.id AND intents.state = 'planned')
+    AND NOT EXISTS (SELECT FROM jobs WHERE jobs.merchant_id = orders.merchant_id
+        AND jobs.kind = 'process_order_fulfillment' AND jobs.unique_key = orders.id::text
+        AND jobs.state NOT IN ('succeeded', 'failed', 'cancelled'))
+ORDER BY orders.id LIMIT :part FOR NO KEY UPDATE OF orders SKIP LOCKED
+""")
+
 # Orders of which something grows old: in doubt, without tracking, without movement.
 _AGEING = text("""
 SELECT DISTINCT intents.order_id FROM intents
@@ -49,8 +62,10 @@ def look_after(run: Run) -> dict[str, Any]:
     """One round: ask suppliers what is due, take up what was left lying, tell what has grown old, and look whether
     lines that nobody knew are known by now.
 
-    The result counts `connections` that are asked, orders `taken_up`, orders `looked_at`, and lines `mapped`.
+    The result counts `connections` that are asked, orders `taken_up` and `given_up`, orders `looked_at`, and lines
+    `mapped`.
     """
+    given_up = _give_up(run)
     with run.transaction() as session:
         connections = follow(session, merchant_id=run.merchant_id)
         lying = list(session.scalars(_LEFT_LYING, {"merchant_id": run.merchant_id, "age": LEFT_LYING}))
@@ -69,4 +84,22 @@ def look_after(run: Run) -> dict[str, Any]:
         looked, after = looked + len(part), part[-1]
         run.progress(looked, None, "looking")
     mapped = map_again(run, MapOrderLines())["mapped"]
-    return {"connections": len(connections), "taken_up": len(lying), "looked_at": looked, "mapped": mapped}
+    return {
+        "connections": len(connections), "taken_up": len(lying), "given_up": given_up, "looked_at": looked,
+        "mapped": mapped,
+    }  # fmt: skip
+
+
+def _give_up(run: Run) -> int:
+    """What was planned by jobs that somebody has cancelled: the orders may be fulfilled again. How many there were."""
+    count = 0
+    while True:
+        with run.transaction() as session:
+            part = list(session.scalars(_GIVEN_UP, {"merchant_id": run.merchant_id, "part": PART}))
+            for order_id in part:
+                give_up_planned(session, order_id, reason="The job was cancelled.")
+            settle(session, part, merchant_id=run.merchant_id)
+        count += len(part)
+        if len(part) < PART:
+            return count
+        run.progress(count, None, "giving up")

@@ -181,7 +181,7 @@ def _why_not(row: Any, partial: bool, causes: Sequence[str]) -> ShopOptiError | 
     if row.kind == "cancellation" or row.state == "cancelled":
         return OrderCancelled("A cancelled order is not sent.")
     if row.state in ("placed", "shipped", "delivered"):
-        return OrderAlreadySent("This order has been sent to its suppliers.", state=row.state)
+        return OrderAlreadySent("This order has been sent to its suppliers.", param="order_id", state=row.state)
     if row.state in ("fulfilling", "partly_placed"):
         return None
     if not row.has_address:

@@ -6,6 +6,7 @@ way any more (LEASE), whoever comes by makes that a doubt, too.
 """
 
 import logging
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +42,9 @@ SEND_SECONDS = 60.0  # no call of a placement begins later than that after its c
 LEASE = timedelta(seconds=SEND_SECONDS + DEADLINE_SECONDS + 15)  # nor is one under way after this
 INSIST = (0.1, 0.5, 1.0, 2.0, 4.0)  # seconds between tries to write an answer that is at hand
 LONGEST_PAUSE = 900.0
+# Who waits for a quota comes back at some moment of the time that all who wait for it will need, not all at the next
+# call: most would come in vain. A little closer together than they can be served, so that no call is left unused.
+CROWDED = 0.6
 
 T = TypeVar("T")
 
@@ -123,11 +127,11 @@ def _asked(
     id_, sender = sending.id, sending.sender
     connection = replace(reached.connection, meter=_InTime(reached.connection.meter, until=until))
 
-    def put_back(code: str, reason: str, then: Wait | Blocked, *, tried: bool = True) -> Callable[[Session], Step]:
+    def put_back(code: str, reason: str, then: Wait | Blocked) -> Callable[[Session], Step]:
         blocked = then.cause if isinstance(then, Blocked) else None
 
         def write(session: Session) -> Step:
-            intents.give_back(session, id_, sender=sender, code=code, reason=reason, blocked=blocked, tried=tried)
+            intents.give_back(session, id_, sender=sender, code=code, reason=reason, blocked=blocked)
             return then
 
         return write
@@ -143,7 +147,14 @@ def _asked(
         placement = reached.adapter.place_order(connection, sending.draft)
     except WaitUntil as error:
         failed(error)
-        return put_back(error.code, error.detail, Wait(error.retry_after or 1.0, "supplier_quota"), tried=False)
+        soonest, every, code, reason = error.retry_after or 1.0, error.every or 0.0, error.code, error.detail
+
+        def put_off(session: Session) -> Step:
+            intents.give_back(session, id_, sender=sender, code=code, reason=reason, tried=False)
+            waiting = intents.waiting(session, merchant_id=reached.merchant_id, connection_id=reached.id)
+            return Wait(soonest + random.uniform(0.0, CROWDED * waiting * every), "supplier_quota")
+
+        return put_off
     except Retry as error:
         failed(error)
         wait = Wait(pause_after(attempts, 5.0), "supplier_unavailable")

@@ -83,7 +83,7 @@ class SharedMeter:
                 when, endpoint = refused
                 at = self._now().timestamp()
                 if when - begun > PATIENCE_SECONDS:
-                    raise _spent(self._quotas[endpoint], when)
+                    raise _spent(self._quotas[endpoint], when, wanted[endpoint])
                 self._sleep(max(when - at, 0.001))
 
     def learn(self, endpoint: str, *, limit: int | None, remaining: int | None, reset: datetime | None) -> None:
@@ -180,6 +180,7 @@ def credential_of(adapter: Adapter, connection: Connection, connection_id: UUID)
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def _spent(quota: Quota, when: float) -> WaitUntil:
+def _spent(quota: Quota, when: float, calls: int) -> WaitUntil:
     moment = datetime.fromtimestamp(when, UTC)
-    return WaitUntil(moment, f"The calls of {quota.endpoint} are spent until {moment:%H:%M:%S} UTC.")
+    every = calls * quota.seconds / quota.limit
+    return WaitUntil(moment, f"The calls of {quota.endpoint} are spent until {moment:%H:%M:%S} UTC.", every=every)

@@ -1,5 +1,8 @@
 """The ledger's tests look at whole queues, so each starts with an empty ledger."""
 
+import atexit
+import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,11 +32,39 @@ class TestOther(Job, kind="test_other", queue="orders", timeout=None, max_attemp
     n: int = 0
 
 
+_kept: dict[str, Connection] = {}  # by address: opening one costs more than most of what is asked
+_free = threading.Lock()
+
+
 @contextmanager
 def owner() -> Iterator[Connection]:
-    """A connection of the login role, which sees everything."""
-    with db.open_connection(get_settings()) as connection:
-        yield connection
+    """A connection of the login role, which sees everything: the kept one, or one more while that is in use."""
+    if not _free.acquire(blocking=False):
+        with db.open_connection(get_settings()) as connection:
+            yield connection
+        return
+    try:
+        connection = _alive()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()  # in whatever state it was left
+            raise
+    finally:
+        _free.release()
+
+
+def _alive() -> Connection:
+    address = get_settings().database_url
+    kept = _kept.get(address)
+    if kept is not None:
+        with contextlib.suppress(psycopg.OperationalError):  # a test has cut it
+            kept.execute("SELECT 1")
+            return kept
+        kept.close()
+    opened = _kept[address] = db.open_connection(get_settings())
+    atexit.register(opened.close)
+    return opened
 
 
 @pytest.fixture(autouse=True)

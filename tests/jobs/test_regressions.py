@@ -160,3 +160,14 @@ def test_relays_in_a_race_never_overshoot_a_cap(merchant: UUID) -> None:
         thread.join(60)
     assert max(over) <= 2
     assert len(over) == 75
+
+
+def test_behind_a_transaction_pooler_nothing_is_left_with_the_server(merchant: UUID) -> None:
+    """FACTS: there each transaction has another connection, and statements that were prepared on the last one fail."""
+    for pooler in (False, True):
+        behind = get_settings().model_copy(update={"database_transaction_pooler": pooler})
+        with db.open_connection(behind) as connection:
+            for _ in range(6):
+                assert claim(connection, merchant) == []
+            left = connection.execute("SELECT count(*) > 0 FROM pg_prepared_statements").fetchone()
+        assert left == (not pooler,)

@@ -193,6 +193,10 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         "Image,,,,,,https://b.example/1.jpg\n",
         ["77 - None - Bag", "77 - BAG-S 30 - 5 -", "77 - None - Bag"],
     ),
+    "a title without an end": (
+        f"type,id,name,sku,price\nproduct,1,Bag,,5\nvariant,2,{'a' * 100_000},S,6\n",
+        ["1 - None - Bag", "1 - S 6 - - -"],
+    ),
     "Ecwid": (
         "type,product_internal_id,product_sku,product_quantity,product_name,product_price,product_option_value,"
         "product_variation_sku,product_variation_quantity,product_variation_price,product_variation_option_{Size}\n"

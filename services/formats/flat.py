@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from html.entities import html5
+from itertools import pairwise
 from typing import Any
 
 from services.formats import generic, headers, trees
@@ -54,6 +55,7 @@ _NESTED = word_set(
 _VARIANTS = word_set("variants variations productvariants skus combinations")
 SIZES = "sizes"  # variants, where they have numbers or stock of their own
 _OF_SIZE = word_set("sku barcode stock price")
+_LONGEST_KIND = 30
 _PAIR = 5  # parts of what is a property with a name and a value
 _KEYS = ("id", "productid", "handle", "slug")
 _NOT_OF_EACH = word_set("id sku mpn barcode stock")  # of a product with several variants
@@ -134,6 +136,8 @@ def _enter_element(  # noqa: PLR0912  the inner loop of every XML feed
             text = (child.text or "").strip()
         attributes = child.items()
         if text:
+            if attributes and (kind := child.get("type") or child.get("kind")) and (told := _typed(name, kind)):
+                path = prefix + told
             if is_named and attributes and (named := child.get("name")):
                 _add(found, prefix + named.strip().replace(".", " "), text)
                 continue
@@ -167,6 +171,16 @@ def _enter_object(record: dict[str, Any], prefix: str, depth: int, found: Values
                 _add(found, path, "true" if one else "false")
             elif one is not None and not isinstance(one, list):
                 _add(found, path, str(one).strip())
+
+
+@lru_cache(10_000)
+def _typed(name: str, kind: str) -> str | None:
+    """The name of a price whose attribute says which: ``<price type="wholesale">``."""
+    said = headers.meaning(name)
+    if said is None or said.field not in _MONEY:
+        return None
+    of_kind = headers.meaning(f"{kind} {name}") if len(kind) < _LONGEST_KIND else None
+    return f"{kind} {name}".replace(".", " ") if of_kind and of_kind.field in _MONEY else None
 
 
 _normal = lru_cache(10_000)(headers.normal)
@@ -246,8 +260,8 @@ def _variants_of(product: Values, variants: Iterable[Values]) -> Iterable[tuple[
     key = next((product[one] for one in product if _normal(one) in _KEYS), None)
     each = list(variants)
     said_of = {path: (said := headers.meaning(header_of(path) or path)) and said.field for path in product}
+    key = key or next((given for path, given in product.items() if said_of[path] == "sku"), None)
     if len(each) > 1:  # what tells the product apart, or counts all of it, is not what each of its variants has
-        key = key or next((given for path, given in product.items() if said_of[path] == "sku"), None)
         product = {path: given for path, given in product.items() if said_of[path] not in _NOT_OF_EACH}
     for own in each:
         values = product | {
@@ -286,8 +300,12 @@ def _field(name: str) -> str | None:
 def header_of(path: str) -> str | None:
     """The name by which a path is read as a column, or None when it is not known to be the product's own."""
     steps = [step for step in path.split(".") if step.casefold() not in _OF_LISTS]
+    lists = [_normal(after) + "s" == _normal(step) for step, after in pairwise(steps)]  # <Names><Name>
+    steps = [step for step, is_list in zip(steps, [*lists, False], strict=True) if not is_list]
     if len(steps) > 1 and headers.is_language(steps[-1]) and _field(steps[-2]) in _TOLD:
         steps.pop()  # {"title": {"en": …}}
+    if len(steps) > 1 and _normal(steps[-1]) == "language" and _field(steps[-2]) in _TOLD:
+        steps.pop()  # <name><language id="1">
     if len(steps) < 2:
         return steps[0] if steps else path
     *way, last = steps

@@ -35,6 +35,8 @@ _PICKED = (
 )  # fmt: skip
 _PARENT = ("Parent", "parent", "0")  # instead of the number of another row: this is one, or has none
 _PARENT_KINDS = word_set("variable configurable parent grouped")
+_SUMS = word_set("summe gesamt gesamtsumme total totals totale итого всего razem suma ogółem celkem spolu yhteensä")
+_TOTALS = frozenset(form + end for word in _SUMS for form in (word, word.title(), word.upper()) for end in ("", ":"))
 _ARTICLE = word_set("material artikel article item product produkt produit producto prodotto товар towar")
 _REGULAR = word_set("retailprice regularprice normalpreis regularerpreis tarifnormal precionormal cenaregularna")
 _OF_UNIT = word_set("unitprice prixunitaire preciounitario precounitario")  # perhaps of a litre
@@ -43,6 +45,7 @@ _IN_PLACES = ("currentquantity", "inventorymain", "stockmain")  # "Current Quant
 # Without the shop's currency, of several price columns the one most shops could use.
 _USUAL_CURRENCIES = ("USD", "EUR", "GBP")
 _TITLE_LENGTH = 120
+_SHARED_SIGN = re.compile(r"^[\d.,\s]*(?:[$¥]|kr\.?)[\d.,\s]*$", re.I).match
 
 
 class _Columns(NamedTuple):
@@ -63,11 +66,11 @@ def _choose(table: Table) -> _Columns:
     filled = {index for row in table.sample for index, cell in enumerate(row) if cell and not cell.isspace()}
     wanted = [default_currency, *_USUAL_CURRENCIES] if default_currency else [*_USUAL_CURRENCIES]
 
-    def order(item: tuple[int, Meaning]) -> tuple[bool, int, bool, bool, int, int]:
+    def order(item: tuple[int, Meaning]) -> tuple[bool, bool, int, bool, int, int]:
         index, said = item
         currency = 0 if said.currency is None else 1 + [*wanted, said.currency].index(said.currency)
         of_unit = headers.normal(names[index]) in _OF_UNIT
-        return index not in filled, currency, of_unit, said.net, said.rank, index
+        return index not in filled, of_unit, currency, said.net, said.rank, index
 
     by_field: dict[str, list[tuple[int, Meaning]]] = {}
     for index, said in enumerate(headers.meanings(names)):
@@ -135,7 +138,8 @@ def _number_by_article(table: Table, chosen: _Columns) -> None:
     if index is None or (index == at.get("title") and "description" not in at):
         return
     filled = [cell for row in table.sample if (cell := row[index].strip())]
-    if filled and sum(" " not in cell and any(map(str.isdigit, cell)) for cell in filled) * 10 >= len(filled) * 9:
+    numbered = {cell for cell in filled if " " not in cell and any(map(str.isdigit, cell))}
+    if filled and len(numbered) * 10 >= len(filled) * 9:
         if at.get("title") == index:
             del at["title"], said["title"]
         at["sku"], said["sku"] = index, Meaning("sku", 0)
@@ -239,11 +243,13 @@ def _mapper_of(  # noqa: PLR0915  what is known of the columns, and the one row 
         if sku:
             sku = cells.sku(sku, line, spelled["sku"], errors)
         code = cells.barcode(barcode, line, spelled["barcode"], errors) if barcode else None
-        if group in _PARENT:
+        if group and group in _PARENT:
             group = ""
         own = handle or group or (cells.code(number) if number else "")
         # In a table of variants the SKUs are the variants', and a record without product cells continues the one above.
         key = own or (title or above or sku if continues else sku or code or title)
+        if not (title and sku) and key in _TOTALS and _is_total(row, key):
+            return None
         if not key or (continues and not own and not title and not any(map(strip, row))):
             errors.extend(cells.key_missing(row, line, "The row has no SKU, no key and no title."))
             return None
@@ -260,6 +266,9 @@ def _mapper_of(  # noqa: PLR0915  what is known of the columns, and the one row 
             amount, list_amount, unit_cost, money = read_money(
                 (price, sale, list_price, cost, starts, ends, period, currency), line, errors
             )
+            if errors and row[:width] == names:  # the header once more
+                errors.clear()
+                return None
         quantity = read_stock(stock, line, errors) if stock else None
         if availability and quantity is None and (cells.sold_out(availability) or (signs and availability == "-")):
             quantity = "0"
@@ -296,6 +305,11 @@ def _mapper_of(  # noqa: PLR0915  what is known of the columns, and the one row 
         return made
 
     return draft, repr((marks, unit, signs))
+
+
+def _is_total(row: list[str], key: str) -> bool:
+    """Whether a row that is called a total has nothing but numbers besides."""
+    return not any(any(map(str.isalpha, cell)) for cell in row if cell.strip() != key)
 
 
 def _money_reader(
@@ -345,8 +359,8 @@ def _money_reader(
             named = named or found
         if amount is None and list_amount is None and unit_cost is None:
             return None, None, None, None
-        if currency and not named:
-            named = read_currency(currency, line, errors)
+        if currency and (not named or _SHARED_SIGN(price or sale or list_price)):  # "$" may be of many a country
+            named = read_currency(currency, line, errors) or named
         return amount, list_amount, unit_cost, named or usual
 
     return read

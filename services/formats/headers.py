@@ -39,7 +39,8 @@ NAMES: dict[str, str] = {
     "no litm 代码 商品代码 货号 商品コード 品番 商品番号 型番 商品编号 상품코드 상품번호 품번 varenummer varenr "
     "tuotenumero tuotekoodi sellersku ordernumber cikkszam termekkod codprodus cod codigodoproduto stokkodu urunkodu "
     "internalreference defaultcode inventorynumber offersku shopsku merchantproductid referencearticle codeoncard "
-    "codiceinterno matnr skuexternalid",
+    "codiceinterno matnr skuexternalid Κωδικός κωδικοςπροιοντος sifra sifraartikla sifraproizvoda tootekood "
+    "prekeskodas artikuls masanpham รหัสสินค้า kodeproduk kodebarang رقمالمنتج מקט codigodeproducto",
     "mpn": "mpn manufacturerpartnumber manufacturersku herstellernummer herstellernr herstellerartikelnummer "
     "hstnummer",
     "title": "title displayname name titlelong titleshort producttitle productname itemname itemtitle articlename "
@@ -52,7 +53,9 @@ NAMES: dict[str, str] = {
     "商品名称 产品名称 製品名 상품명 제품명 품명 benamning namn produktnamn artikelnamn navn varenavn produktnavn "
     "tuotenimi nimi nimike tuote megnevezes termeknev nev denumire denumireprodus numeprodus nomedoproduto "
     "nomeproduto nazov nazovproduktu urunadı urunismi auctiontitle tytuloferty productservicename maktx "
-    "materialkurztext названиетовараилиуслуги",
+    "materialkurztext названиетовараилиуслуги Περιγραφή ονομασια ονομαπροιοντος naziv nazivartikla nazivproizvoda "
+    "именапродукта наименованиенапродукта nimetus pavadinimas nosaukums tensanpham ชื่อสินค้า namaproduk namabarang "
+    "الاسم اسمالمنتج שםמוצר שםהמוצר",
     "description": "description descriptionlong longdesc bodyhtml body descriptionhtml longdescription "
     "fulldescription productdescription itemdescription beschreibung artikelbeschreibung produktbeschreibung "
     "langbeschreibung langtext detailbeschreibung webtext descriptif descriptionlongue descripcion descripcionlarga "
@@ -60,18 +63,20 @@ NAMES: dict[str, str] = {
     "описаниетовара shortdescription kurzbeschreibung descriptioncourte descripcioncorta descrizionebreve krotkiopis "
     "kratkypopis korteomschrijving summary text опис опистовару 商品説明 説明 描述 商品描述 상품설명 상세설명 "
     "beskrivning beskrivelse varebeskrivelse kuvaus leiras descriere descricao acıklama opisoferty salesdescription "
-    "pc用商品説明文",
+    "pc用商品説明文 opisartikla kirjeldus aprasymas apraksts mota รายละเอียด deskripsi الوصف תיאור",
     "brand": "brand brandname vendor manufacturer manufacturername maker producer hersteller herstellername marke "
     "marque fabricant marca fabricante produttore producent producentnazwa marka vyrobce znacka merk fabrikant бренд "
     "производитель марка торговаямарка виробник ブランド ブランド名 メーカー メーカー名 品牌 브랜드 제조사 varumarke "
-    "tillverkare mærke merke tuotemerkki valmistaja gyarto producator vyrobca manufacturersname",
+    "tillverkare mærke merke tuotemerkki valmistaja gyarto producator vyrobca manufacturersname μάρκα κατασκευαστης "
+    "proizvodac tootja gamintojas razotajs thuonghieu ยี่ห้อ merek العلامةالتجارية מותג",
     "category": "category categories productcategory categoryname categorypath googleproductcategory producttype "
     "kategorie kategorien artikelkategorie warengruppe produktgruppe artikelgruppe hauptkategorie gruppe "
     "kategoriepfad categorie categorieproduit rayon famille categoria familia kategoria kategoriaproduktu grupa "
     "kategorieproduktu rubrik productgroep categorieen категория группа раздел productgroup department collection "
     "collectiontitle type категорія группатоваров групатоварів названиегруппы назвагрупи カテゴリ カテゴリー "
     "カテゴリ名 分类 类别 商品分类 카테고리 분류 kategori varugrupp varegruppe tuoteryhma merchantcategory "
-    "kategoriaglowna kategorieebene categorytext matkl categoriesname",
+    "kategoriaglowna kategorieebene categorytext matkl categoriesname κατηγορία kategorija kategooria danhmuc "
+    "หมวดหมู่ kategoriproduk الفئة קטגוריה",
     "tags": "tags tag producttags schlagworte schlagwort schlagwoerter stichworte stichwoerter motscles etiquettes "
     "etiquetas tagi stitky trefwoorden теги keywords",
     "status": "status published active enabled productonline productstatus onlinestatus aktiv veroffentlicht "
@@ -84,7 +89,8 @@ NAMES: dict[str, str] = {
     "gtin14 gtin12 gtin8 upc upccode isbn isbn13 strichcode globaltradeitemnumber codebarre codebarres "
     "codigodebarras codigobarras codiceabarre codiceean kodkreskowy kodean codeean carovykod streepjescode "
     "barcodeean штрихкод штрихкодean европейскийштрихкод баркод janコード jan 条码 商品条码 바코드 streckkod "
-    "stregkode strekkode viivakoodi vonalkod coddebare codean ciarovykod barkod ean11 eans gtins eangtin codeproducer",
+    "stregkode strekkode viivakoodi vonalkod coddebare codean ciarovykod barkod ean11 eans gtins eangtin "
+    "codeproducer ribakood barkodas svitrkods mavach บาร์โค้ด الباركود ברקוד",
     "price": "price variantprice buyitnowprice yourprice searchprice sellingprice salesprice retailprice unitprice "
     "currentprice ourprice grossprice netprice webprice shopprice baseprice regularprice preis verkaufspreis vk "
     "vkpreis stuckpreis einzelpreis bruttopreis nettopreis endpreis ladenpreis shoppreis regularerpreis normalpreis "
@@ -94,7 +100,9 @@ NAMES: dict[str, str] = {
     "adviesverkoopprijs stukprijs цена розничнаяцена ценапродажи стоимость ціна цінапродажу роздрібнаціна "
     "основнацінапродажу 価格 販売価格 税込価格 売価 単価 价格 售价 판매가 판매가격 가격 단가 pris forsaljningspris "
     "utpris salgspris udsalgspris utsalgspris hinta myyntihinta ar eladasiar pret pretvanzare preco precodevenda "
-    "precovenda precounitario fiyat fiyatı satısfiyatı kbetr pricenotax unitretailprice salespricerate startprice",
+    "precovenda precounitario fiyat fiyatı satısfiyatı kbetr pricenotax unitretailprice salespricerate startprice "
+    "τιμή λιανική mpc maloprodajnacena maloprodajnacijena cijena hind kaina kainasupvm cenaarpvn cenasapdv cenaspdv "
+    "giaban gia ราคา ราคาขาย harga hargajual السعر מחיר",
     "sale": "saleprice specialprice discountprice discountedprice promoprice offerprice angebotspreis aktionspreis "
     "sonderpreis rabattpreis reduzierterpreis prixpromo prixpromotionnel prixsolde prixremise preciooferta "
     "preciorebajado preciodeoferta prezzoofferta prezzoscontato cenapromocyjna akcnicena actieprijs aanbiedingsprijs "
@@ -120,7 +128,8 @@ NAMES: dict[str, str] = {
     "nakupnicena cenanakup porizovacicena inkoopprijs inkoop закупочнаяцена себестоимость оптоваяцена inkopspris "
     "inpris kostpris indkobspris innkjopspris ostohinta hankintahinta beszerzesiar pretachizitie precodecusto custo "
     "alısfiyatı 仕入価格 卸価格 原価 成本价 进价 공급가 매입가 원가 sellercost defaultunitcost unitwholesaleprice "
-    "vendorprice supplyprice stprs prixderevient purchasecost basepriceek",
+    "vendorprice supplyprice stprs prixderevient purchasecost basepriceek χονδρική vpc veleprodajnacena "
+    "veleprodajnacijena nabavnacena nabavnacijena ostuhind savikaina gianhap ต้นทุน hargabeli التكلفة",
     "currency": "currency currencycode currencyid pricecurrency waehrung wahrung devise monnaie moneda divisa valuta "
     "waluta mena валюта 通貨 konwa waers wahrg",
     "stock": "stock liczbasztuk inventoryquantity variantinventoryqty variantinventoryquantity inventoryqty "
@@ -133,14 +142,17 @@ NAMES: dict[str, str] = {
     "재고수량 수량 freestock qtyavail qtyonhand lagerbestandgesamt gesamtbestand lagersaldo lagerantal antal "
     "lagerbeholdning beholdning antall varasto varastosaldo keszlet raktarkeszlet mennyiseg stoc cantitate estoque "
     "quantidade quantidadeemestoque mnozstvo skladom stok stokmiktarı stokadedi quantityonhand onhandinventory "
-    "stockreel stockphysique stanmag labst quantitytosellonfacebook inventorylevel currentstock",
+    "stockreel stockphysique stanmag labst quantitytosellonfacebook inventorylevel currentstock Απόθεμα ποσότητα "
+    "наличност stanje zaliha zalihe kolicina laoseis kogus likutis kiekis atlikums daudzums tonkho soluong จำนวน "
+    "คงเหลือ stokbarang jumlah الكمية المخزون מלאי כמות",
     "availability": "availability available availabilitystatus stockstatus instock isinstock verfugbarkeit "
     "verfuegbarkeit disponibilite dispo disponibilidad disponibilita dostepnosc dostupnost beschikbaarheid наличие "
     "наявність",
     "weight": "weight grams variantweight variantgrams weightvalue weightgrams shippingweight productweight "
     "itemweight netweight grossweight wt gewicht gewichtbrutto bruttogewicht nettogewicht versandgewicht "
     "artikelgewicht poids poidsnet poidsbrut peso pesoneto waga hmotnost vaha вес масса massa vikt vægt vekt paino "
-    "suly tomeg greutate agırlık 重量 무게 packageweight brgew ntgew весвупаковке",
+    "suly tomeg greutate agırlık 重量 무게 packageweight brgew ntgew весвупаковке βάρος тегло tezina kaal svoris "
+    "svars trongluong น้ำหนัก berat الوزن משקל",
     "weight_unit": "weightunit variantweightunit gewichtseinheit uniteodepoids unitepoids unidadpeso jednostkawagi "
     "gewichtseenheid gewei",
     "image": "image imagesrc imageurl imagelink images imageurls productimageurl mainimage baseimage pictureurl "
@@ -184,9 +196,11 @@ _PREFIXES = (
 )
 # The same, where the word stands behind: "Référence article", "ID товара".
 _SUFFIXES = word_set("article produit produto producto prodotto produktu oferty towaru zbozi товара товару")
-_NO_SUFFIX = word_set("group stock kind tags")  # "groupe article" is a category, "nombre article" is not how many
+# "groupe article" is a category, "nombre article" is not how many.
+_NO_SUFFIX = word_set("group stock kind tags")
 _GROSS = word_set(
-    "incl inkl inc including included mwst ust vat tva ttc gross brutto btw iva dph moms mva alv kdv dahil afa tax с "
+    "incl inkl inc including included mwst ust vat tva ttc gross brutto btw iva dph moms mva alv kdv φπα pdv ддс pvm "
+    "pvn dahil afa tax с "
     "ндс s "
     "sis 税込"
 )
@@ -195,13 +209,13 @@ _LANGUAGES = word_set("en de fr es it pl cs cz nl ru pt sv da fi no hu ro sk uk 
 # Codes that are no ordinary word of a header; ALL, TOP, CUP, TRY … are.
 _HEADER_CODES = word_set(
     "USD EUR GBP CHF PLN CZK SEK NOK DKK HUF RON BGN RUB UAH JPY CNY AUD CAD NZD BRL MXN INR ILS ZAR SGD HKD THB KRW "
-    "AED SAR TRY"
+    "AED SAR TRY RSD BAM MKD MDL BYN KZT UZS AZN ISK ARS CLP COP VND IDR MYR PHP TWD EGP QAR KWD PKR LKR"
 )
 # Signs and words of money beside a header's name: "Цена, руб.", "Cena (zł)".
 _MONEY_SIGNS = word_set("€ $ £ ¥ ₽ ₴ ₺ ₩ ₹ руб грн zł kč ft lei лв tl 円 元")
 _LOWER_CODES = word_set("usd eur gbp chf pln czk sek nok dkk huf rub uah jpy cny aud nzd")
 _MONEY = word_set("price sale compare_at_price cost")
-_FILLERS = word_set("in per pro en of de la le with")
+_FILLERS = word_set("με in per pro en of de la le with")
 _PER_PIECE = re.compile(
     r"(?:\b(?:per|pro|je|za|за|par|por|pr)\s+|/\s*)"
     r"(?:unit|item|piece|pcs?|stk|stück|st|szt|ks|шт|unité|unidad|unidade|pezzo|pz)\b\.?",

@@ -17,6 +17,7 @@ _PRODUCT = word_set("product simple item") | {""}
 _ENOUGH = _VARIANT | _BESIDE | _PRODUCT
 _OF_VARIANT = re.compile(r"(?:product)?(?:variation|variant)(.+)").fullmatch
 _TITLED = re.compile(r"(?:\[[A-Z]+\])?([^=,\[\]]+)=([^=]*?)(?:,(?=\[?[^=,]+=)|$)")
+_LONGEST_TITLE = 500
 _KEYS = ("handle", "group", "id", "sku", "title")
 
 
@@ -58,7 +59,7 @@ def with_variants_below(table: Table, kind: int, at: dict[str, int], surcharge: 
             found = above = build(row, line, errors)
             return _parent(found) if found and look_up(_ident(row, keys)) is not None else found
         row = [*row]
-        title = row[at["title"]].strip()
+        title = row[at["title"]].strip()[:_LONGEST_TITLE]
         for index in keys:  # so that it is one of the same product
             if index != at["sku"]:
                 row[index] = ""

@@ -35,7 +35,9 @@ _SIGNS = {
     "a$": "AUD", "c$": "CAD", "ca$": "CAD", "nz$": "NZD", "hk$": "HKD", "s$": "SGD", "r$": "BRL", "mx$": "MXN",
     "zł": "PLN", "zl": "PLN", "kč": "CZK", "kc": "CZK", "ft": "HUF", "lei": "RON", "лв": "BGN", "₽": "RUB",
     "руб": "RUB", "р": "RUB", "rur": "RUB", "₴": "UAH", "грн": "UAH", "₹": "INR", "rs": "INR", "₺": "TRY", "tl": "TRY",
-    "₩": "KRW", "฿": "THB", "₫": "VND", "₪": "ILS", "fr": "CHF", "sfr": "CHF", "元": "CNY",
+    "₩": "KRW",
+    "원": "KRW", "¤": "EUR", "đ": "VND", "rp": "IDR", "rm": "MYR", "din": "RSD", "дин": "RSD", "den": "MKD",
+    "฿": "THB", "₫": "VND", "₪": "ILS", "fr": "CHF", "sfr": "CHF", "元": "CNY",
 }  # fmt: skip
 # One sign, several currencies: the shop's own when it is one of them, else the first (None: cannot be said).
 _SHARED_SIGNS: dict[str, tuple[str | None, frozenset[str]]] = {
@@ -43,6 +45,9 @@ _SHARED_SIGNS: dict[str, tuple[str | None, frozenset[str]]] = {
     "¥": ("JPY", word_set("JPY CNY")),
     "kr": (None, word_set("SEK NOK DKK ISK")),
 }
+
+# Of these a price has no three decimals, and as good as never any: 125.000 ₫ is a thousand times 125.
+_WHOLE_CURRENCIES = word_set("VND IDR KRW JPY CLP PYG ISK UGX RWF XAF XOF XPF KMF GNF DJF BIF VUV")
 
 # The plain way nearly every price is written: clear by itself, and canonical as it stands.
 is_plain = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,2}|\.[0-9]{4,6})?").fullmatch
@@ -59,7 +64,13 @@ _AROUND = re.compile(
 ).fullmatch
 _LONGEST = 80  # no price is longer; keeps the pattern above away from hostile cells
 # Signs that Japanese, Chinese and Korean keyboards write as wide as a letter of theirs: ￥１，２００.
-_NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)} | {0x3000: " ", 0xFFE1: "£", 0xFFE5: "¥", 0xFFE6: "₩"}
+_NARROW = (
+    {0x660 + digit: str(digit) for digit in range(10)}  # as Arabic and Persian are written
+    | {0x6F0 + digit: str(digit) for digit in range(10)}
+    | {0x66B: ".", 0x66C: ","}
+    | {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
+    | {0x3000: " ", 0xFFE1: "£", 0xFFE5: "¥", 0xFFE6: "₩"}
+)
 
 
 class Unreadable(Exception):
@@ -178,15 +189,32 @@ def amount(cell: str, mark: str, default_currency: str | None = None) -> Amount:
         if is_currency(cell):  # "USD": the program had no price and printed the currency alone
             return Amount(None, currency_code(cell, default_currency))
         raise Unreadable("unparsable", "The cell is not a number.")
-    words = [word.strip() for word in (found["before"], found["after"]) if word]
+    words = [word.strip() for word in (found["before"], _beside(found["after"])) if word]
     if not all(is_currency(word) for word in words):
         raise Unreadable("unparsable", f"The cell has words beside the number: {' '.join(words)[:40]}.")
-    text = decimal_text(found["number"], mark)
+    if found["end"] and found["end"][1:] and found["end"][0] not in found["number"]:  # 1.299,-
+        mark = found["end"][0]
+    currency = currency_code(words[0], default_currency) if words else None
+    if (currency or default_currency) in _WHOLE_CURRENCIES and _open_to_doubt(found["number"]):
+        text = re.sub("[.,]", "", found["number"])
+    else:
+        text = decimal_text(found["number"], mark)
     signs = found["sign1"] + found["sign2"] + found["sign3"]
     if (bracketed or "-" in signs or "−" in signs) and text.strip("0."):
         raise Unreadable("negative", "The number is negative.")
-    return Amount(text, currency_code(words[0], default_currency) if words else None)
+    return Amount(text, currency)
 
+
+def _beside(word: str | None) -> str | None:
+    """What stands behind a number, without a word of tax or of one piece: the number is the price all the same."""
+    return _BESIDE("", word).strip() if word else word
+
+
+_BESIDE = re.compile(
+    r"(?:/|\b(?:per|pro|je|za|par))\s*(?:stk|stück|st|szt|ks|pcs?|piece|unit|шт|unité|pz|ud)\b\.?|\*+\s*$|"
+    r"\b(?:in[ck]l|inkl?|incl|excl|exkl|zzgl)?\.?\s*\b(?:mwst|ust|vat|tax|tva|iva|dph|brutto|netto|gross|net|ttc|ht)\b\.?",
+    re.I,
+).sub
 
 _QUANTITY = re.compile(
     r"(?P<sign>[-−]?)\s*(?:[>≥+~]|über|mehr als|more than|over)?\s*(?P<number>[0-9](?:[0-9.,' ]*[0-9])?)"

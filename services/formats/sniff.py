@@ -7,6 +7,7 @@ already begun. Looking is fast: plain ASCII goes at the speed of the disk.
 import codecs
 import io
 import re
+from itertools import pairwise
 from typing import BinaryIO, NamedTuple
 
 from services.formats.base import FeedRefused
@@ -53,9 +54,12 @@ _CODE_PAGES = {
                "ăâîşţĂÂÎŞŢ", "čćđšžČĆĐŠŽ"),
     "iso-8859-2": ("ąćęłńóśźżĄĆĘŁŃÓŚŹŻ", "áčďéěíňóřšťúůýžÁČĎÉĚÍŇÓŘŠŤÚŮÝŽ", "áäčďéíĺľňóôŕšťúýžČĎĽŠŤŽ"),
     "cp1251": ("абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґАБВГДЕЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯЁІЇЄҐ№",),
+    "cp1253": ("αβγδεζηθικλμνξοπρσςτυφχψωάέήίόύώΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩΆΈΉΊΌΎΏ",),
     "koi8-r": ("абвгдежзийклмнопрстуфхцчшщъыьэюяёАБВГДЕЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯЁ",),
 }  # fmt: skip
 _CYRILLIC = ("cp1251", "koi8-r")
+_NOT_LATIN = (*_CYRILLIC, "cp1253")
+_CAPITAL_INSIDE = re.compile(r"[^\W\d_a-zA-Z]{2,}").findall
 _PUNCTUATION = frozenset("©®™°€£¥§„“”‘’‚–—…•«»·²³½¼¾×±µ¨´ \u00a0\u00ad")
 
 
@@ -158,7 +162,7 @@ def _legacy(sample: bytes) -> str:
     high = len(_HIGH.findall(sample))
     # Cyrillic words are bytes beyond ASCII throughout; in Latin words such bytes stand alone.
     together = len(re.findall(rb"(?<=[\x80-\xff])[\x80-\xff]", sample)) * 2 > high
-    scores = {name: _score(sample, name) for name in _CODE_PAGES if together or name not in _CYRILLIC}
+    scores = {name: _score(sample, name) for name in _CODE_PAGES if together or name not in _NOT_LATIN}
     best = max(scores, key=scores.__getitem__)
     if scores[best] >= 0.6:
         return best
@@ -203,6 +207,10 @@ def _score(sample: bytes, name: str) -> float:
     fitting = 0.7 * best + 0.3 * sum(sign in every for sign in signs)  # lists of brands mix languages
     # In Cyrillic words small letters follow: koi8-r and cp1251 differ by exactly that.
     small = sum(sign.islower() for sign in signs) / len(signs) if name in _CYRILLIC else 1.0
+    if name in _NOT_LATIN:  # letters with an accent, in Greek, are capitals in Cyrillic
+        words = _CAPITAL_INSIDE(sample.decode(name, "replace"))
+        odd = sum(any(a.islower() and b.isupper() for a, b in pairwise(word)) for word in words)
+        fitting *= 1 - 0.5 * odd / max(1, len(words))
     return fitting / len(signs) * (1.0 if small > 0.4 else 0.5)
 
 

@@ -57,6 +57,16 @@ PRICES = [
     ("-", "", None, None),
     ("NULL", "", None, None),
     ("USD", "", None, "USD"),
+    ("1.299,- €", "?", "1299", "EUR"),
+    ("9,99 €/Stk", "", "9.99", "EUR"),
+    ("12.50 / piece", "", "12.50", None),
+    ("12,50 zł brutto", "", "12.50", "PLN"),
+    ("9.99 inkl. MwSt.", "", "9.99", None),
+    ("5,00*", "", "5.00", None),
+    ("125.000 ₫", "", "125000", "VND"),  # of which there are no parts
+    ("12,000원", ",", "12000", "KRW"),
+    ("12,50 ¤", "", "12.50", "EUR"),
+    ("١٢٫٥٠", "", "12.50", None),
 ]
 
 
@@ -75,7 +85,7 @@ def test_amount(cell: str, mark: str, text: str | None, currency: str | None) ->
         ("1.234", numbers.MIXED, "ambiguous"),
         ("ask us", "", "unparsable"),
         ("ab 12,50", "", "unparsable"),
-        ("12.50/piece", "", "unparsable"),
+        ("12.50/box", "", "unparsable"),
         ("12.50 - 19.50", "", "unparsable"),
         ("1.5E+3", "", "unparsable"),
         ("1.23.45", "", "unparsable"),

@@ -33,6 +33,19 @@ LISTS = {
     "japanese": ("商品番号,商品名,卸価格,価格(税込),在庫数\nS1,Stol,８０,￥１００,５\n".encode("cp932"), "100"),
     "korean": ("상품코드,상품명,공급가,판매가,재고\nS1,Stol,80,100,5\n", "100"),
     "chinese": ("商品编号,商品名称,成本价,售价,库存数量\nS1,Stol,80,100,5\n", "100"),
+    "greek": ("Κωδικός;Περιγραφή;Τιμή με ΦΠΑ;Απόθεμα\nS1;Stol;100,00 €;5\n".encode("cp1253"), "100.00"),
+    "bulgarian": ("Код;Име на продукта;Цена с ДДС;Наличност\nS1;Stol;100,00 лв.;5\n".encode("cp1251"), "100.00"),
+    "serbian": ("Šifra;Naziv;Cena (RSD);Stanje\nS1;Stol;1.250,00;5\n".encode("cp1250"), "1250.00"),
+    "croatian": ("Šifra artikla;Naziv artikla;VPC;MPC;Zaliha\nS1;Stol;80,00;100,00;5\n", "100.00"),
+    "estonian": ("Tootekood;Nimetus;Hind;Laoseis\nS1;Stol;100,00;5\n", "100.00"),
+    "lithuanian": ("Prekės kodas;Pavadinimas;Kaina su PVM;Likutis\nS1;Stol;100,00;5\n", "100.00"),
+    "latvian": ("Artikuls;Nosaukums;Cena ar PVN;Atlikums\nS1;Stol;100,00;5\n", "100.00"),
+    "vietnamese": ('Mã sản phẩm,Tên sản phẩm,Giá bán,Tồn kho\nS1,Stol,"125.000 ₫",5\n', "125000"),
+    "indonesian": ("Kode Produk;Nama Produk;Harga;Stok\nS1;Stol;Rp 125.000;5\n", "125000"),
+    "thai": ("รหัสสินค้า,ชื่อสินค้า,ราคา,จำนวน\nS1,Stol,฿100.00,5\n", "100.00"),
+    "arabic": ("SKU,الاسم,السعر,الكمية\nS1,Stol,١٠٠٫٥٠,٥\n", "100.50"),
+    "totals": ("SKU;Name;Menge;Preis\nS1;Stol;5;10,00\n;;;\nSumme;;5;10,00\n;Gesamt:;;10,00\n", "10.00"),
+    "the header again": ("SKU;Name;Menge;Preis\nS1;Stol;5;10,00\nSKU;Name;Menge;Preis\n", "10.00"),
     "codes in small letters": ("sku,name,price_chf,price_eur,qty\nS1,Stol,110,100,5\n", "100"),
     "articles by number": ("Artikel;Bezeichnung;Preis;Bestand\nS1;Stol;100,00;5\n", "100.00"),
     "a shop system's own": ("ordernumber;name;supplier;price;instock;categories\nS1;Stol;Acme;100;5;\n", "100"),
@@ -180,6 +193,10 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         "Image,,,,,,https://b.example/1.jpg\n",
         ["77 - None - Bag", "77 - BAG-S 30 - 5 -", "77 - None - Bag"],
     ),
+    "a title without an end": (
+        f"type,id,name,sku,price\nproduct,1,Bag,,5\nvariant,2,{'a' * 100_000},S,6\n",
+        ["1 - None - Bag", "1 - S 6 - - -"],
+    ),
     "Ecwid": (
         "type,product_internal_id,product_sku,product_quantity,product_name,product_price,product_option_value,"
         "product_variation_sku,product_variation_quantity,product_variation_price,product_variation_option_{Size}\n"
@@ -270,6 +287,10 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         "Item Name,SKU,Price,Current Quantity Main Street,New Quantity Main Street\nTea,T1,3.50,10,\n",
         ["T1 - T1 3.50 - 10 - Tea"],
     ),
+    "Mercado Libre: of whose dollars a column says": (
+        "SKU,Título,Cantidad,Precio [$],Moneda\nA1,Vaso,4,$ 1250.00,ARS\n",
+        ["A1 - A1 1250.00 - 4 - Vaso"],
+    ),
     "Trovaprezzi": ("Nome|Prezzo Originale|Prezzo|Codice Interno|Codice EAN|Disponibilità\n"
     "Frullatore|59,90|49,90|T1||5\n",
                     ["T1 - T1 49.90 59.90 5 - Frullatore"]),
@@ -282,6 +303,11 @@ def _line(draft: Draft) -> str:
         return f"{draft.product_key} - None - {draft.title}"
     fields = (draft.product_key, draft.barcode, draft.sku, draft.price, draft.compare_at_price, draft.stock, options)
     return " ".join((*(field or "-" for field in fields), draft.title or "")).strip()
+
+
+def test_a_sign_of_many_currencies_is_told_by_the_column_beside_it() -> None:
+    text = "SKU,Name,Price [$],Currency\nA,Cup,$ 5,CAD\nB,Cup,$ 5,\nC,Cup,€ 5,CAD\n"
+    assert said(text, "currency") == [("CAD",), ("USD",), ("EUR",)]
 
 
 @pytest.mark.parametrize(("text", "lines"), ROWS.values(), ids=ROWS)
@@ -326,9 +352,19 @@ TREES: dict[str, tuple[str, list[str]]] = {
         ["1 - MB 30.00 34 100 - Bag"],
     ),
     "several prices": (
-        "<list><item sku='A'><name>Cup</name><price group='B2C' currency='EUR'>5</price><price group='B2B' currency='USD'>4"
-        "</price></item><item sku='B'><name>Jug</name><price group='B2C' currency='EUR'>7</price></item></list>",
+        "<list><item sku='A'><name>Cup</name><price group='B2C' currency='EUR'>5</price><price group='B2B'>"
+        "4</price></item><item sku='B'><name>Jug</name><price group='B2C' currency='EUR'>7</price></item></list>",
         ["A - A 5 - - - Cup", "B - B 7 - - - Jug"],
+    ),
+    "prices of kinds": (
+        "<list><Product><SKU>A</SKU><Names><Name lang='en'>Lamp</Name><Name lang='de'>Lampe</Name></Names><Prices>"
+        "<Price type='wholesale'>5.00</Price><Price type='retail'>10.00</Price></Prices></Product></list>",
+        ["A - A 10.00 - - - Lamp"],
+    ),
+    "PrestaShop": (
+        "<prestashop><products><product><id>1</id><reference>D1</reference><price>23.9</price><quantity>4</quantity><name>"
+        "<language id='1'>Tee</language><language id='2'>T-shirt</language></name></product></products></prestashop>",
+        ["1 - D1 23.9 - 4 - Tee"],
     ),
     "WooCommerce": (
         json.dumps([{"id": n, "parent_id": 0, "name": "Cup", "sku": f"C{n}", "price": "9"} for n in (1, 2)]),

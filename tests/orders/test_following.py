@@ -11,6 +11,7 @@ from services.core.clock import now
 from services.core.db import transaction
 from services.jobs.control import cancel_job
 from services.models import Job
+from services.orders.incoming.cancel import cancel_order
 from services.orders.incoming.changes import OrderAlreadySent
 from tests import inline
 from tests.conftest import headers_for, make_merchant
@@ -284,6 +285,15 @@ def test_the_ledgers_are_compared_and_either_side_may_lack_something(world, clie
     assert reconcile(shop, client) == {"compared": 3, "not_at_supplier": 1, "not_here": 2}
     assert (shop.waiting(placed), shop.waiting(forgotten)) == ([], ["not_here"])
     assert shop.waiting(invented) == ["not_at_supplier", "not_here"]
+    # What was taken back when a supplier had said that it takes no more calls, and was made all the same.
+    gone = shop.order(1)
+    with world.fault("quota", route="order/create", after_effect=True, count=1):
+        inline.work(shop.ask(gone))
+    with transaction(merchant_id=shop.merchant) as session:
+        cancel_order(session, gone, merchant_id=shop.merchant)
+    shop.later()
+    assert reconcile(shop, client) == {"compared": 4, "not_at_supplier": 1, "not_here": 1}
+    assert (shop.state(gone), shop.waiting(gone)) == ("cancelled", ["not_here"])
     # What is there is followed from now on, and the next comparison finds it.
     assert shop.rows("SELECT id FROM supplier_orders WHERE intent_id = :id", id=lost.id) == [true]
     assert reconcile(shop, client)["not_here"] == 0

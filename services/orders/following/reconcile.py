@@ -110,7 +110,8 @@ _PART = text("""
 SELECT intents.id, intents.order_id, intents.reference, intents.state,
     coalesce(array_agg(found.id) FILTER (WHERE found.id IS NOT NULL), '{}') AS noted
 FROM intents LEFT JOIN supplier_orders found ON found.intent_id = intents.id
-WHERE intents.merchant_id = :merchant_id AND intents.connection_id = :connection_id AND intents.attempts > 0
+WHERE intents.merchant_id = :merchant_id AND intents.connection_id = :connection_id
+    AND (intents.attempts > 0 OR (intents.state = 'cancelled' AND intents.sending_since IS NOT NULL))
     AND intents.state IN ('placed', 'refused', 'planned', 'cancelled') AND intents.created_at >= :first
     AND intents.created_at < :last AND intents.id > :after
 GROUP BY intents.id ORDER BY intents.id LIMIT :part

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import jwt
 import psycopg
 import pytest
@@ -32,6 +33,9 @@ TEMPLATE = "SHOPOPTI_TEST_TEMPLATE"  # the address of the database that others a
 JWT_SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
 
 _cleanup = ExitStack()
+# How long one example takes says how busy the machine is: what must be quick is measured by a test of its own.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:

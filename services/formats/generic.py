@@ -155,7 +155,7 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
     """The mapper, and what it has learned from the sample."""
     names, width = table.headers, len(table.headers)
     spelled = {field: names[index] if index < width else "" for field, index in at.items()}
-    pick = itemgetter(*(at[field] for field in _PICKED))
+    pick, spread = _pickers(at, width)
     marks = {
         field: numbers.habit(row[at[field]] for row in table.sample) if at[field] < width else ""
         for field in (*_MONEY, "weight", "stock")
@@ -183,7 +183,7 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
             handle, group, number, sku, title, description, brand, tags, status, discontinued, barcode, price, sale,
             list_price, cost, starts, ends, period, currency, stock, availability, weight, weight_unit, position,
             variant_image, kind,
-        ) = map(strip, pick(row))  # fmt: skip
+        ) = spread([*map(strip, pick(row))])  # fmt: skip
         if sku:
             sku = cells.sku(sku, line, spelled["sku"], errors)
         code = cells.barcode(barcode, line, spelled["barcode"], errors) if barcode else None
@@ -242,6 +242,15 @@ def _mapper_of(table: Table, chosen: _Columns, at: dict[str, int], options: Opti
         return made
 
     return draft, repr((marks, unit))
+
+
+def _pickers(at: dict[str, int], width: int) -> tuple[Callable[..., tuple[str, ...]], Callable[..., tuple[str, ...]]]:
+    """What takes the cells that are used out of a record, and what puts these in the order of `_PICKED`.
+
+    All columns that a table has not share one empty cell: it need not be stripped for each.
+    """
+    used = sorted({0, width, *at.values()})
+    return itemgetter(*used), itemgetter(*(used.index(at[field]) for field in _PICKED))
 
 
 def _money_reader(
@@ -309,6 +318,8 @@ def _option_reader(
 
     take = options.read
     nothing: tuple[list[str], list[str]] = ([], [])
+    if not options.continues:  # each has its name beside it
+        return lambda row, _line, _errors, _continued: take(row) or nothing
 
     def read(row: list[str], line: int, errors: list[RowError], continued: bool) -> tuple[list[str], list[str]] | None:
         nonlocal expected

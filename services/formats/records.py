@@ -51,32 +51,30 @@ def records(  # noqa: PLR0915  one loop, and the state it shares with the reader
     pending: deque[str] = deque()  # swallowed lines, to be read again
     again_until = 0  # lines below this number are being read again: they are not given a third chance
     lines: list[str] = []  # of the record being read
-    held = 0
     damaged = False
     readline = functools.partial(text.readline, LONGEST)
 
-    def next_line() -> str:
-        nonlocal held, damaged
-        got = pending.popleft() if pending else readline()
-        if not got:
-            return got
-        held = held + len(got) if lines else len(got)
-        if held >= LONGEST:
+    def next_lines() -> Iterator[str]:
+        nonlocal damaged
+        held = 0
+        while got := pending.popleft() if pending else readline():
+            held = held + len(got) if lines else len(got)
+            if held >= LONGEST:
+                lines.append(got)
+                while got and got[-1] != "\n":
+                    got = readline()
+                raise _TooLarge
+            if "\0" in got:
+                damaged, got = True, got.replace("\0", "")
+            elif not clean and "\ufffd" in got:
+                damaged = True
             lines.append(got)
-            while got and got[-1] != "\n":
-                got = readline()
-            raise _TooLarge
-        if "\0" in got:
-            damaged, got = True, got.replace("\0", "")
-        elif not clean and "\ufffd" in got:
-            damaged = True
-        lines.append(got)
-        return got
+            yield got
 
     while True:
         row: list[str] | None
         # Anew each time: an iterator that has met the end of the file does not look at pending lines any more.
-        reader = csv.reader(iter(next_line, ""), delimiter=delimiter, skipinitialspace=True)
+        reader = csv.reader(next_lines(), delimiter=delimiter, skipinitialspace=True)
         try:
             for row in reader:
                 count = len(lines)

@@ -94,11 +94,11 @@ def read(stream: BinaryIO, *, default_currency: str | None = None, mapping: mapp
     def as_they_stand() -> Iterator[tuple[int, list[str]]]:
         for item in from_begin(judged=False):
             if not isinstance(item, RowError):
-                yield item
+                yield item[:2]
 
     def in_runs(salt: bytes, start: Place | None = None) -> Iterator[runs.Run]:
         assert apart is not None  # noqa: S101  or nobody was given this function
-        learned = (name, found.headers, found.trims, clean, default_currency, apart.learned)
+        learned = (name, found.headers, found.delimiter, found.trims, clean, default_currency, apart.learned)
         return runs.runs(
             from_begin(start=start or _BEGIN),
             keys=apart.keys,
@@ -131,7 +131,7 @@ def _drafts(items: Iterator[records.Record | RowError], to_draft: table.Mapper) 
         if isinstance(item, RowError):
             yield item
             continue
-        line, row = item
+        line, row, _ = item
         draft = to_draft(row, line, errors)
         if errors:
             yield from errors

@@ -208,7 +208,7 @@ def _mapper_of(  # noqa: PLR0915  what is known of the columns, and the one row 
     """The mapper, and what it has learned from the sample."""
     names, width = table.headers, len(table.headers)
     spelled = {field: names[index] if index < width else "" for field, index in at.items()}
-    pick = itemgetter(*(at[field] for field in _PICKED))
+    pick, spread = _pickers(at, width)
     marks = {
         field: numbers.habit(row[at[field]] for row in table.sample) if at[field] < width else ""
         for field in (*_MONEY, "weight", "stock")
@@ -237,7 +237,7 @@ def _mapper_of(  # noqa: PLR0915  what is known of the columns, and the one row 
             handle, group, number, sku, title, description, brand, tags, status, discontinued, barcode, price, sale,
             list_price, cost, starts, ends, period, currency, stock, availability, weight, weight_unit, position,
             variant_image, kind, on_sale,
-        ) = map(strip, pick(row))  # fmt: skip
+        ) = spread([*map(strip, pick(row))])  # fmt: skip
         if on_sale and not cells.is_yes(on_sale):
             sale = ""
         if sku:
@@ -312,6 +312,15 @@ def _is_total(row: list[str], key: str) -> bool:
     return not any(any(map(str.isalpha, cell)) for cell in row if cell.strip() != key)
 
 
+def _pickers(at: dict[str, int], width: int) -> tuple[Callable[..., tuple[str, ...]], Callable[..., tuple[str, ...]]]:
+    """What takes the cells that are used out of a record, and what puts these in the order of `_PICKED`.
+
+    All columns that a table has not share one empty cell: it need not be stripped for each.
+    """
+    used = sorted({0, width, *at.values()})
+    return itemgetter(*used), itemgetter(*(used.index(at[field]) for field in _PICKED))
+
+
 def _money_reader(
     said: dict[str, Meaning], spelled: dict[str, str], marks: dict[str, str], default: str | None
 ) -> Callable[..., tuple[str | None, str | None, str | None, str | None]]:
@@ -377,6 +386,8 @@ def _option_reader(
 
     take = options.read
     nothing: tuple[list[str], list[str]] = ([], [])
+    if not options.continues:  # each has its name beside it
+        return lambda row, _line, _errors, _continued: take(row) or nothing
 
     def read(row: list[str], line: int, errors: list[RowError], continued: bool) -> tuple[list[str], list[str]] | None:
         nonlocal expected

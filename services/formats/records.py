@@ -15,7 +15,7 @@ from services.formats.base import RowError
 from services.formats.cells import fatal, problem
 
 LONGEST = 1_000_000  # characters of one record
-Record = tuple[int, list[str]]
+Record = tuple[int, list[str], str]  # line, cells, and the text they were read from
 
 # A process-wide limit of the csv module: never lowered, and our own limit does not depend on it.
 csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
@@ -46,7 +46,7 @@ def _is_ruled(row: list[str]) -> bool:
 def records(  # noqa: PLR0915  one loop, and the state it shares with the reader of lines
     text: TextIO, *, delimiter: str, width: int, line: int, trims: bool, clean: bool, judged: bool = True
 ) -> Iterator[Record | RowError]:
-    """Yield (line, cells) for each record from here to the end, or a RowError for one that cannot be used.
+    """Yield (line, cells, text) for each record from here to the end, or a RowError for one that cannot be used.
 
     ``line`` is the number of the next physical line. Every record comes with ``width`` cells and one empty cell
     more, to which a mapper points the columns a file has not. ``trims`` says that the writer of this file leaves
@@ -56,50 +56,49 @@ def records(  # noqa: PLR0915  one loop, and the state it shares with the reader
     pending: deque[str] = deque()  # swallowed lines, to be read again
     again_until = 0  # lines below this number are being read again: they are not given a third chance
     lines: list[str] = []  # of the record being read
-    held = 0
     damaged = False
     readline = functools.partial(text.readline, LONGEST)
 
-    def next_line() -> str:
-        nonlocal held, damaged
-        got = pending.popleft() if pending else readline()
-        if not got:
-            return got
-        held = held + len(got) if lines else len(got)
-        if held >= LONGEST:
+    def next_lines() -> Iterator[str]:
+        nonlocal damaged
+        held = 0
+        while got := pending.popleft() if pending else readline():
+            held = held + len(got) if lines else len(got)
+            if held >= LONGEST:
+                lines.append(got)
+                while got and got[-1] != "\n":
+                    got = readline()
+                raise _TooLarge
+            if "\0" in got:
+                damaged, got = True, got.replace("\0", "")
+            elif not clean and "\ufffd" in got:
+                damaged = True
             lines.append(got)
-            while got and got[-1] != "\n":
-                got = readline()
-            raise _TooLarge
-        if "\0" in got:
-            damaged, got = True, got.replace("\0", "")
-        elif not clean and "\ufffd" in got:
-            damaged = True
-        lines.append(got)
-        return got
+            yield got
 
     while True:
         row: list[str] | None
         # Anew each time: an iterator that has met the end of the file does not look at pending lines any more.
-        reader = csv.reader(iter(next_line, ""), delimiter=delimiter, skipinitialspace=True)
+        reader = csv.reader(next_lines(), delimiter=delimiter, skipinitialspace=True)
         try:
             for row in reader:
                 count = len(lines)
                 if count > 1 and width > 1 and line >= again_until and _swallowed(lines, row, delimiter, width):
                     break
                 start, line = line, line + count
+                own = lines[0] if count == 1 else "".join(lines)
                 fault = None
                 if damaged:
                     damaged = False
                     reason = "Some characters could not be read and were left out or replaced."
-                    yield problem(start, "characters_damaged", None, "".join(lines), reason)
+                    yield problem(start, "characters_damaged", None, own, reason)
                 lines.clear()
                 if len(row) != width:
                     if is_blank(row) or _is_ruled(row):
                         continue
                     fault = _fit(row, width, trims, start) if judged else None
                 row.append("")
-                yield fault or (start, row)
+                yield fault or (start, row, own)
             else:
                 return
             too_large = False
@@ -119,9 +118,9 @@ def records(  # noqa: PLR0915  one loop, and the state it shares with the reader
         if row is not None and len(row) == width:  # it was an inch mark or a slip: without quotes the row fits
             row.append("")
             yield problem(start, "quote_unterminated", None, first, reason)
-            yield start, row
+            yield start, row, first
         elif not judged:
-            yield start, [*(row or [first])]
+            yield start, [*(row or [first])], first
         elif rest:
             yield fatal(start, "quote_unterminated", reason, first)
         else:

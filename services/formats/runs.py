@@ -5,14 +5,12 @@ What a run comes to follows from its hash, so whoever remembers what it came to 
 
 import hashlib
 from collections.abc import Iterator
-from itertools import chain
 from struct import Struct
 from typing import Any, NamedTuple
 
 from services.formats.base import RowError
 from services.formats.records import Record
 
-_BETWEEN = "\x1f"
 _unpack = Struct("<q").unpack
 _MOST = 1000  # records of a run
 
@@ -31,7 +29,7 @@ def runs(records: Iterator[Record | RowError], *, keys: tuple[int, ...], salt: b
     """Put records together that agree in the first filled one of the columns ``keys``.
 
     Records that fill none stand alone, and so does what has errors. ``salt`` is what their reading depends on besides
-    their cells.
+    their text.
     """
     seed = hashlib.blake2b(hashlib.blake2b(salt).digest(), digest_size=8)
     only = keys[0] if len(keys) == 1 else None
@@ -66,9 +64,7 @@ def runs(records: Iterator[Record | RowError], *, keys: tuple[int, ...], salt: b
 
 def _closed(run: list[Any], seed: "hashlib.blake2b") -> Run:
     """A run of records without errors, with its hash."""
-    text = _BETWEEN.join(chain.from_iterable([record[1] for record in run]))
-    if text.count(_BETWEEN) != len(run) * len(run[0][1]) - 1:  # a cell holds the sign that separates them
-        return Run(None, run)
+    text = "".join([record[2] for record in run])
     made = seed.copy()
     made.update(text.encode("utf-8", "surrogatepass"))
     return Run(_unpack(made.digest())[0], run)

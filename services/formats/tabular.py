@@ -17,6 +17,7 @@ from services.formats.base import FeedRefused, RowError
 from services.formats.mapping import Mapping, Rule
 
 _HEAD = 8192
+Record = tuple[int, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Records:
     delimiter: str
     headers: tuple[str, ...]  # as spelled
     sample: tuple[list[str], ...]  # cells of the first records
-    records: Iterator[records.Record | RowError]
+    records: Iterator[Record | RowError]
     done: Callable[[], float] | None = None
 
 
@@ -90,15 +91,14 @@ def _only_member(directory: zipfile.ZipFile) -> contextlib.AbstractContextManage
 def _text(stream: BinaryIO, *, named: Collection[str], header: bool) -> Records:
     encoding, clean = sniff.encoding(stream)
 
-    def from_line(delimiter: str, first_line: int, width: int, trims: bool) -> Iterator[records.Record | RowError]:
+    def from_line(delimiter: str, first_line: int, width: int, trims: bool) -> Iterator[Record | RowError]:
         stream.seek(0)
         text = io.TextIOWrapper(stream, encoding, errors="replace", newline=None)
         try:
             for _ in range(first_line - 1):
                 text.readline(records.LONGEST)
-            yield from records.records(
-                text, delimiter=delimiter, width=width, line=first_line, trims=trims, clean=clean
-            )
+            found = records.records(text, delimiter=delimiter, width=width, line=first_line, trims=trims, clean=clean)
+            yield from (item if isinstance(item, RowError) else item[:2] for item in found)
         finally:
             with contextlib.suppress(ValueError):  # its owner has closed it already
                 text.detach()
@@ -119,7 +119,7 @@ def _workbook(stream: BinaryIO, kind: str, mapping: Mapping, directory: zipfile.
     names, rows = sheets.plain_rows(stream, directory, mapping)
     width = len(names)
 
-    def fitted() -> Iterator[records.Record | RowError]:
+    def fitted() -> Iterator[Record | RowError]:
         for line, cells in rows():
             yield line, (cells + [""] * (width + 1))[: width + 1]
 

@@ -20,7 +20,7 @@ NULL = "\1"  # a cell that is nothing but this says nothing
 REPEATABLE = ("title", "description", "brand", "category", "tags", "status")
 _FROM = Draft._fields.index(REPEATABLE[0])
 _UPTO = _FROM + len(REPEATABLE)
-_UNSAID = (None,) * len(REPEATABLE)
+_UNSAID = (NULL,) * len(REPEATABLE)
 _BITS = tuple(1 << n for n in range(len(REPEATABLE)))
 _UNMARKED = (NULL, "0")
 _TABS = len(COLUMNS) - 1
@@ -66,15 +66,18 @@ def _of_run(run: Run, drafts: Iterator[Draft | RowError], tally: ErrorTally) -> 
         repeated = str(sum([bit for bit, text in zip(_BITS, said, strict=True) if text is not None]))
         for row in rows[1:]:
             if row[_FROM:_UPTO] == said:
-                lines.append(_line(row[:_FROM] + _UNSAID + row[_UPTO:], "0", repeated))
+                lines.append(_line(row, "0", repeated))
             else:
                 lines.append(_line(row, "0", "0"))
     return lines
 
 
 def _line(row: tuple[Any, ...], run: str, repeats: str) -> str:
+    """A row as COPY takes it; what `repeats` speaks of is left out."""
     cells = [NULL if cell is None else cell for cell in row]
     cells[0] = str(row[0])
+    if repeats != "0":
+        cells[_FROM:_UPTO] = _UNSAID
     cells += (run, repeats)
     line = "\t".join(cells)
     if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != _TABS:

@@ -65,10 +65,10 @@ def test_so_do_other_headers_and_other_habits() -> None:
     assert not set(before) & set(prints(runs(HEAD + BODY + 'd,Bowl,7,"1.234,50"\n')))
 
 
-def test_what_has_errors_or_ambiguous_cells_has_no_hash() -> None:
-    found = runs(HEAD + "a,Lamp,1,9.00\nb,too,many,cells,here\nc,Vase,4,30.00\nd,Mug,5,2.00\ne,O\x1fdd,6,2.00\n")
-    assert [print_ is None for print_ in prints(found)] == [False, True, False, True]
-    assert lines(found) == [[2], [3, 4], [5], [6]]
+def test_what_has_errors_has_no_hash() -> None:
+    found = runs(HEAD + "a,Lamp,1,9.00\nb,too,many,cells,here\nc,Vase,4,30.00\nd,Mug,5,2.00\n")
+    assert [print_ is None for print_ in prints(found)] == [False, True, False]
+    assert lines(found) == [[2], [3, 4], [5]]
 
 
 def test_records_that_depend_on_others_are_in_no_runs() -> None:

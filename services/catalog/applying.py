@@ -1,8 +1,6 @@
 """A plan that is to be applied, as the work of a job: range after range, resumable, and stoppable in between."""
 
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.catalog import apply
+from services.catalog.lanes import in_lanes
 from services.core.errors import Conflict
 from services.jobs import Cancel, Run, Stopped
 from services.models import Changeset
@@ -20,17 +19,8 @@ WAIT = text("SET LOCAL synchronous_commit TO DEFAULT")
 _NOTE = "updating the catalogue"
 
 
-_LANES = 2
-_STANDS: "Future[bool]" = Future()  # what was applied when we came
-_STANDS.set_result(True)
-
-
 class ChangesetNotApplying(Conflict):
     """Nobody has asked for this plan to be applied, or it is over."""
-
-
-class _Withdrawn(Exception):
-    """A range that was begun ahead does not stand: leaves its transaction."""
 
 
 def apply_changeset(
@@ -109,38 +99,12 @@ def _next(
 def _in_lanes(run: Run, changeset: Changeset) -> None:
     """Apply the next ranges, two at a time, up to the first that does more than make products of a feed.
 
-    Most of the time goes into indexes, which two server processes fill nearly twice as fast. Each range is committed
-    when the one before it is: cut anywhere, what is applied is a beginning of the plan.
+    Most of the time goes into indexes, which two server processes fill nearly twice as fast.
     """
-    after, before = changeset.applied_upto, _STANDS
-    running: deque[tuple[int, Future[bool]]] = deque()
-    with ThreadPoolExecutor(_LANES) as lanes:
-        while after >= 0:
-            begun: Future[int] = Future()
-            before = lanes.submit(_ahead, run, changeset.id, after, before, begun)
-            after = begun.result()
-            running.append((after, before))
-            while running and (after < 0 or len(running) == _LANES):
-                upto, first = running.popleft()
-                if first.result():
-                    run.progress(upto, changeset.items, _NOTE)
-                else:
-                    after = -1
 
+    def ahead(session: Session, after: int, begun: Callable[[int], None], ready: Callable[[], bool]) -> bool:
+        session.execute(NO_WAIT)
+        found = session.get_one(Changeset, changeset.id)
+        return apply.apply_ahead(session, found, after=after, items=apply.RANGE, begun=begun, ready=ready)
 
-def _ahead(run: Run, changeset_id: UUID, after: int, before: "Future[bool]", begun: "Future[int]") -> bool:
-    """Apply a range when `before` stands. `begun` is told up to which item it goes, or -1. Returns whether it did."""
-    try:
-        with run.transaction() as session:
-            session.execute(NO_WAIT)
-            changeset = session.get_one(Changeset, changeset_id)
-            if not apply.apply_ahead(
-                session, changeset, after=after, items=apply.RANGE, begun=begun.set_result, ready=before.result
-            ):
-                raise _Withdrawn
-            return True
-    except _Withdrawn:
-        return False
-    finally:
-        if not begun.done():
-            begun.set_result(-1)
+    in_lanes(run, changeset.applied_upto, ahead, done=lambda upto: run.progress(upto, changeset.items, _NOTE))

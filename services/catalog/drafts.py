@@ -34,11 +34,18 @@ _OF_VARIANT = {
     **dict.fromkeys(("stock", "weight_grams"), "int"),
 }
 _COLUMNS = {**_OF_PRODUCT, **_OF_VARIANT}
-_VARIANT_SAID = ", ".join(("option_names", *_OF_VARIANT))
-_LATEST = ", ".join(
-    f"(array_agg({name} ORDER BY line DESC) FILTER (WHERE {name} IS NOT NULL))[1]"
-    for name in ("option_names", *_OF_VARIANT)
-)
+_VARIANT_SAID = [name for name in _OF_VARIANT if name != "option_values"]
+
+
+def _list(text: str) -> str:
+    """SQL of a draft's list, which is text with a line for each element."""
+    return f"string_to_array({text}, E'\\n')"
+
+
+def _latest(name: str) -> str:
+    """SQL of the last that a group of drafts says of something."""
+    return f"(array_agg({name} ORDER BY line DESC) FILTER (WHERE {name} IS NOT NULL))[1]"
+
 
 # Of a product's drafts: the hash of the run that they all are. Such a run repeats no variant.
 WHOLE_RUN = "CASE WHEN count(run) = count(*) AND count(nullif(run, 0)) = 1 THEN bit_xor(run) END"
@@ -71,14 +78,11 @@ def resolving(writes: Collection[str] | None) -> str:
     Option 1, 2, 3.
     """
     return f"""
-    drafts AS MATERIALIZED (
-        SELECT d.* FROM (
-            SELECT product_key, variant_key, line, print, run, says, {_read(writes)},
-                count(variant_key) OVER (PARTITION BY product_key ORDER BY line ROWS UNBOUNDED PRECEDING) AS position
-            FROM {DRAFTS}
-        ) d JOIN (SELECT product_key FROM target) target USING (product_key)
+    drafts AS NOT MATERIALIZED (
+        SELECT product_key, variant_key, line, print, run, says, {_read(writes)}
+        FROM {DRAFTS} AND (product_key IN (SELECT product_key FROM target)) IS TRUE
     ),
-    resolved AS MATERIALIZED (
+    resolved AS (
         SELECT product_key, min(line) AS line,
             (array_agg(title) FILTER (WHERE title IS NOT NULL))[1] AS title,
             (array_agg(description) FILTER (WHERE description IS NOT NULL))[1] AS description,
@@ -116,29 +120,39 @@ def resolving(writes: Collection[str] | None) -> str:
     ),
     repeated AS MATERIALIZED (
         SELECT product_key, variant_key FROM drafts
-        WHERE variant_key IS NOT NULL AND product_key IN (SELECT product_key FROM resolved WHERE run IS NULL)
+        WHERE variant_key IS NOT NULL AND EXISTS (SELECT FROM said WHERE run IS NULL)
+            AND (product_key IN (SELECT product_key FROM said WHERE run IS NULL)) IS TRUE
         GROUP BY product_key, variant_key HAVING count(*) > 1
     ),
+    placed AS NOT MATERIALIZED (
+        SELECT *, {_list("option_names")} AS own_names, {_list("option_values")} AS option_list,
+            count(variant_key) OVER (PARTITION BY product_key ORDER BY line ROWS UNBOUNDED PRECEDING) AS position
+        FROM drafts
+    ),
     single AS (
-        SELECT product_key, variant_key, line, position, {_VARIANT_SAID}
-        FROM drafts WHERE variant_key IS NOT NULL
-            AND NOT EXISTS (SELECT FROM repeated WHERE repeated.product_key = drafts.product_key
-                            AND repeated.variant_key = drafts.variant_key)
+        SELECT product_key, variant_key, line, position, own_names, option_list, {", ".join(_VARIANT_SAID)}
+        FROM placed WHERE variant_key IS NOT NULL
+            AND ((product_key, variant_key) IN (SELECT product_key, variant_key FROM repeated)) IS NOT TRUE
         UNION ALL
-        SELECT product_key, variant_key, max(line), min(position), {_LATEST}
-        FROM drafts JOIN repeated USING (product_key, variant_key)
+        SELECT product_key, variant_key, max(line), min(position), {_list(_latest("option_names"))},
+            {_list(_latest("option_values"))}, {", ".join(map(_latest, _VARIANT_SAID))}
+        FROM placed JOIN repeated USING (product_key, variant_key)
+        WHERE EXISTS (SELECT FROM repeated)
         GROUP BY product_key, variant_key
     ),
     given AS (
-        SELECT single.*, said.product_id, coalesce(string_to_array(single.option_names, E'\\n'), said.names) AS names,
-            (string_to_array(option_values, E'\\n'))[1:3] AS option_list
+        SELECT single.*, said.product_id, coalesce(own_names, said.names) AS names
         FROM single JOIN said USING (product_key)
     ),
     named AS (
         SELECT product_id, product_key, variant_key, line, position, sku, barcode, price, compare_at_price, cost,
             currency, stock, weight_grams, variant_image_url AS image_url,
-            jsonb_object((names || (ARRAY['Option 1', 'Option 2', 'Option 3'])[coalesce(cardinality(names), 0) + 1:])
-                [1:cardinality(option_list)], option_list) AS options
+            CASE WHEN cardinality(names) = cardinality(option_list) AND cardinality(names) <= 3
+                 THEN jsonb_object(names, option_list)
+                 ELSE jsonb_object(
+                    (names || (ARRAY['Option 1', 'Option 2', 'Option 3'])[coalesce(cardinality(names), 0) + 1:])
+                        [1:least(cardinality(option_list), 3)], option_list[1:3])
+            END AS options
         FROM given
     )"""  # noqa: S608  # names of columns
 

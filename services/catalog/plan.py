@@ -9,12 +9,15 @@ and changed as the source's policy says.
 
 Products whose records hash to what they hashed to when they last changed nothing (`feed_prints`) are not compared at
 all. Those whose records could be told unread to be the same (services/imports/unchanged.py) are not even staged.
+
+Where a source has no products yet, all of its feed's are new: nothing is compared, and how many items a range makes is
+known before it has made them, so two ranges can be planned at a time (`plan_ahead`).
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
@@ -131,6 +134,21 @@ _MISSING = {
 }
 
 
+_TWINS = f"""
+    twins AS MATERIALIZED (
+        SELECT product_key, variant_key, array_agg(line ORDER BY line) AS lines
+        FROM {DRAFTS} AND variant_key IS NOT NULL AND EXISTS (SELECT FROM keys WHERE run IS NULL)
+            AND product_key IN (SELECT product_key FROM keys WHERE run IS NULL)
+        GROUP BY product_key, variant_key HAVING count(*) > 1
+    )"""  # noqa: S608  # our own parts
+_REPEATED = """
+        (SELECT coalesce(json_agg(json_build_array(lines[nth], lines[nth + 1], product_key, variant_key)
+                                  ORDER BY lines[nth]), '[]')
+         FROM twins, generate_series(1, cardinality(lines) - 1) nth)"""
+# The id of a range's nth item: its last three bytes count the variants that come with a product.
+_ID = "encode(:id_start || substr(int8send(nth << 24), 3), 'hex')::uuid"
+
+
 @cache
 def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
     return text(f"""
@@ -140,11 +158,7 @@ def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
         FROM (SELECT product_key, line, variant_key, print, run FROM {DRAFTS} ORDER BY product_key, line) ordered
         GROUP BY product_key
     ),
-    twins AS MATERIALIZED (
-        SELECT product_key, variant_key, array_agg(line ORDER BY line) AS lines
-        FROM {DRAFTS} AND variant_key IS NOT NULL AND product_key IN (SELECT product_key FROM keys WHERE run IS NULL)
-        GROUP BY product_key, variant_key HAVING count(*) > 1
-    ),
+    {_TWINS},
     named_keys AS (
         SELECT product_key, rows, line, variants, print, run FROM keys
         UNION ALL
@@ -223,7 +237,7 @@ def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
             CASE WHEN variant_key IS NOT NULL THEN coalesce(variant_id, made.id) END, version, line,
             ('{{' || changes || '}}')::jsonb
         FROM numbered,
-            LATERAL (SELECT encode(:id_start || substr(int8send(nth << 24), 3), 'hex')::uuid AS id) made
+            LATERAL (SELECT {_ID} AS id) made
     ),
     remembered AS (
         {REMEMBER} coalesce(blank.prices, 0)
@@ -244,10 +258,84 @@ def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
             - coalesce((SELECT sum(cardinality(lines) - 1) FROM twins JOIN matched USING (product_key)
                         WHERE product_id IS NOT NULL), 0)
             - (SELECT count(*) FROM items WHERE variant_key IS NOT NULL AND line IS NOT NULL) AS variants_unchanged,
-        (SELECT coalesce(json_agg(json_build_array(lines[nth], lines[nth + 1], product_key, variant_key)
-                                  ORDER BY lines[nth]), '[]')
-         FROM twins, generate_series(1, cardinality(lines) - 1) nth) AS repeated
+        {_REPEATED} AS repeated
     """)  # noqa: S608  # our own parts
+
+
+# As long as the source has no products.
+_NONE_KNOWN = "NOT EXISTS (SELECT FROM products WHERE merchant_id = :merchant_id AND source = :source)"
+_NEW_RANGE = text(f"""
+SELECT min(product_key) AS first, max(product_key) AS last, count(DISTINCT product_key) AS products, count(*) AS drafts
+FROM (
+    SELECT product_key FROM import_drafts
+    WHERE merchant_id = :merchant_id AND import_id = :import_id AND product_key > :after AND {_NONE_KNOWN}
+    ORDER BY product_key LIMIT :rows
+) range
+""")  # noqa: S608  # our own parts
+_NEW = text(f"""
+    WITH keys AS MATERIALIZED (
+        SELECT product_key, count(*) AS rows, min(line) AS line, count(variant_key) AS variants, {WHOLE_RUN} AS run,
+            row_number() OVER (ORDER BY product_key) AS nth
+        FROM {DRAFTS} AND {_NONE_KNOWN} GROUP BY product_key
+    ),
+    {_TWINS},
+    written AS (
+        INSERT INTO changeset_items (merchant_id, changeset_id, n, op, product_key, product_id, line)
+        SELECT :merchant_id, :changeset_id, :items + nth, 'create', product_key, {_ID}, line FROM keys
+    )
+    SELECT coalesce(sum(rows), 0)::int AS rows, count(*) AS items, 0 AS products_unchanged, 0 AS products_missing,
+        coalesce(sum(variants), 0) - coalesce((SELECT sum(cardinality(lines) - 1) FROM twins), 0) AS variants_created,
+        0 AS variants_unchanged, {_REPEATED} AS repeated
+    FROM keys
+""")  # noqa: S608
+
+
+class Place(NamedTuple):
+    """How far a plan has come: up to which product key, with how many items, of how many drafts (about)."""
+
+    key: str
+    items: int
+    drafts: int
+
+
+def plan_ahead(
+    session: Session,
+    changeset: Changeset,
+    *,
+    after: Place,
+    begun: Callable[[Place], None],
+    ready: Callable[[], bool],
+) -> Planned | None:
+    """Plan the products behind `after` while another transaction plans those before, and note it when that stands.
+
+    As `plan_range`, but only of a source that has no products, and never what may be the last of its drafts: then
+    `begun` is told nothing. `begun` is told where the next range begins; `ready` waits for the other to end and says
+    whether it did well. Returns None where this one does not stand: it is to be rolled back. Nothing is read of the
+    catalogue that others could change, so they need not be kept from it: a product that comes up meanwhile is in the
+    way of its creation, a conflict.
+    """
+    session.execute(_SET_UP)
+    where: dict[str, Any] = {
+        "merchant_id": changeset.merchant_id,
+        "import_id": changeset.import_id,
+        "source": changeset.source,
+    }
+    found = session.execute(_NEW_RANGE, {**where, "after": after.key, "rows": ROWS}).one()
+    if found.drafts < ROWS:
+        return None
+    upto = Place(found.last, after.items + found.products, after.drafts + found.drafts)
+    begun(upto)
+    keys = {"first_key": found.first, "last_key": found.last}
+    own = {"changeset_id": changeset.id, "items": after.items, "id_start": new_id().bytes[:10]}
+    done = session.execute(_NEW, {**where, **keys, **own}).one()
+    if not ready():
+        return None
+    session.refresh(changeset, with_for_update=True)
+    if changeset.state != "planning" or (changeset.plan_cursor or "", changeset.items) != (after.key, after.items):
+        return None
+    if done.items != found.products:
+        return None
+    return _noted(session, changeset, done, upto.key, last=False)
 
 
 def plan_range(session: Session, changeset: Changeset, *, drafts: int, missing: str = "leave") -> Planned:
@@ -285,6 +373,11 @@ def plan_range(session: Session, changeset: Changeset, *, drafts: int, missing: 
             "salt": salt(changeset.writes),
         },
     ).one()
+    return _noted(session, changeset, done, upto, last=last)
+
+
+def _noted(session: Session, changeset: Changeset, done: Any, upto: str, *, last: bool) -> Planned:
+    """Add what a range came to to the changeset's figures."""
     changeset.items += done.items
     changeset.plan_cursor = upto
     changeset.counts = _added(changeset.counts, done)

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from services.catalog import applying
 from services.catalog.drafts import StagingLost
 from services.catalog.guards import judge_plan
-from services.catalog.plan import plan_range
+from services.catalog.lanes import in_lanes
+from services.catalog.plan import Place, Planned, plan_ahead, plan_range
 from services.catalog.summary import conclude
 from services.core.clock import now
 from services.core.errors import Invalid
@@ -81,6 +82,7 @@ def run_import(run: Run, *, import_id: UUID, origin: Origin = FILE) -> Outcome |
     if changeset.planned_at is None:
         _ensure_staged(run, import_id, changeset, origin)
         _refuse_bad_rows(run, import_id, changeset.id)
+        _plan_in_lanes(run, import_id, changeset.id)
         while _plan_next(run, import_id, changeset.id):
             pass
         _refuse_bad_rows(run, import_id, changeset.id)
@@ -171,14 +173,37 @@ def _plan_next(run: Run, import_id: UUID, changeset_id: UUID) -> bool:
         done = changeset.counts.get("rows", 0)
         source = _source(session, import_)
         planned = plan_range(session, changeset, drafts=import_.staged_rows - done, missing=source.missing)
-        tally = ErrorTally(map(_repeated, planned.repeated))
-        record_errors(session, tally, of=import_)
-        done += planned.rows
+        done = _noted(session, import_, changeset, planned)
         if planned.last and done != import_.staged_rows:
             raise StagingLost(retry_after=1)
-        changeset.counts = {**changeset.counts, "rows": done}
     run.progress(done, import_.staged_rows, "planning")
     return not planned.last
+
+
+def _plan_in_lanes(run: Run, import_id: UUID, changeset_id: UUID) -> None:
+    """Plan the products of a source that has none yet, two ranges at a time, except for the last drafts."""
+    with run.transaction() as session:
+        import_ = session.get_one(Import, import_id)
+        changeset = session.get_one(Changeset, changeset_id)
+        first = Place(changeset.plan_cursor or "", changeset.items, changeset.counts.get("rows", 0))
+
+    def ahead(session: Session, after: Place, begun: Callable[[Place], None], ready: Callable[[], bool]) -> bool:
+        session.execute(applying.NO_WAIT)
+        found = session.get_one(Changeset, changeset_id)
+        planned = plan_ahead(session, found, after=after, begun=begun, ready=ready)
+        if planned is not None:
+            _noted(session, import_, found, planned)
+        return planned is not None
+
+    in_lanes(run, first, ahead, done=lambda upto: run.progress(upto.drafts, import_.staged_rows, "planning"))
+
+
+def _noted(session: Session, import_: Import, changeset: Changeset, planned: Planned) -> int:
+    """Record what is to be said of a range's rows. Returns how many are planned by now."""
+    record_errors(session, ErrorTally(map(_repeated, planned.repeated)), of=import_)
+    done: int = changeset.counts.get("rows", 0) + planned.rows
+    changeset.counts = {**changeset.counts, "rows": done}
+    return done
 
 
 def _decide(run: Run, import_id: UUID, changeset_id: UUID, origin: Origin) -> None:

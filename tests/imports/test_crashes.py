@@ -26,6 +26,7 @@ from tests.imports.importing import (
     begin,
     catalogue,
     errors_of,
+    items_of,
     make_source,
     plan_of,
     reload,
@@ -384,6 +385,35 @@ def test_a_plan_given_up_while_it_was_made_is_made_anew(merchant):
     assert _result(ended) == {name: result[name] for name in _result(ended)}
     assert _errors(import_) == errors
     assert plan_of(import_).id != cut.id
+
+
+def test_a_first_feed_planned_two_ranges_at_a_time_comes_to_the_same_wherever_it_is_cut(monkeypatch):
+    def planned(*, fatal_step: int | None = None) -> tuple:
+        merchant = make_merchant()
+        make_source(merchant, apply="dry_run")
+        import_ = begin(merchant, NEW)
+        runs = []
+        with contextlib.suppress(Killed):
+            inline.work(
+                import_.job_id, make_run=lambda claim: runs.append(Doomed(claim, fatal_step=fatal_step)) or runs[0]
+            )
+        if inline.state_of(import_.job_id)["state"] != "succeeded":
+            inline.lose(import_.job_id)
+            inline.work(import_.job_id)
+        plan_ = plan_of(import_)
+        assert (plan_.state, inline.state_of(import_.job_id)["state"]) == ("planned", "succeeded")
+        items = [(item.n, item.op, item.product_key, item.variant_key, item.line) for item in items_of(plan_)]
+        return (items, plan_.items, plan_.counts, _errors(import_)), runs[0].steps
+
+    monkeypatch.setattr(plan, "ROWS", 1000)
+    expected, few = planned()
+    assert len(expected[0]) == 20
+    monkeypatch.setattr(plan, "ROWS", 6)
+    found, steps = planned()
+    assert found == expected
+    assert steps >= few + 18  # six ranges ahead, three steps each
+    for fatal_step in some(3, range(few - 8, steps + 1)):
+        assert planned(fatal_step=fatal_step)[0] == expected, fatal_step
 
 
 def test_killed_between_planning_and_deciding_however_often(merchant):

@@ -162,10 +162,11 @@ NAMES: dict[str, str] = {
     "afbeeldingurl картинка изображение фото ссылканафото зображення посиланнязображення ссылкаизображения 画像 "
     "商品画像 画像url 图片 商品图片 主图 이미지 상품이미지 대표이미지 billede billeder billedurl bilde kuva kuvat "
     "kep kepek imagine imagini imagem imagens obrazok resim gorsel hostedimageurls productimagefile imagefile "
-    "pictures picurl merchantimageurl linkimmagine 商品画像url ссылканаглавноефото defaultimage coverimage",
+    "pictures picurl merchantimageurl linkimmagine 商品画像url ссылканаглавноефото defaultimage coverimage "
+    "mainimageurl covermediaurl mediamainimageurl",
     "more_images": "additionalimagelink additionalimagelinks additionalimages additionalimageurls moreimages "
     "galleryimages gallery imagegallery weiterebilder zusatzbilder altimages imgurlalternative "
-    "ссылкинадополнительныефото",
+    "ссылкинадополнительныефото otherimageurl",
     "image_position": "imageposition",
     "variant_image": "variantimage variantimageurl variantassets optionimage",
     "option_names": "optiongroups optionnames attributenametypeposition",

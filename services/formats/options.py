@@ -74,6 +74,11 @@ def _numbered(names: list[str]) -> list[tuple[int, int]]:
     return [(at["name", number], at["value", number]) for number in numbers[:3]]
 
 
+def is_axis(name: str) -> bool:
+    """Whether a column is called after the option it holds."""
+    return _AXIS(name) is not None
+
+
 def numbered_role(name: str) -> str | None:
     """``option1_name`` for the normalised header of an option's name, ``option1_value`` for that of its value."""
     for kind, pattern in (("name", _NAME), ("value", _VALUE)):

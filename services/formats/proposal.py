@@ -15,6 +15,11 @@ _SURE_ENOUGH = 0.5  # a column is proposed from here on
 _SAMPLES = 3
 _IDENTIFYING = ("product_key", "id", "sku", "title", "barcode")
 _MANY = frozenset(("image_urls", "category"))  # fields that several columns may feed
+# What a format reads from a column, where that is a field of a mapping, and the other fields that come to it.
+_PLAIN = frozenset(("barcode", "price", "compare_at_price", "cost"))
+_AXES = ("color", "size", "material", "pattern")
+_FEEDS = {"price": ("sale_price",)}
+_FED_BY = {"option_names": "option1_name", "option_values": "option1_value"}
 _URL = re.compile(r"(?:https?:)?//[^\s/]+\.[^\s]+", re.I).fullmatch
 _PICTURE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|svg|bmp)(?:[?#].*)?$|/(?:images?|img|media|photos?)/", re.I).search
 _CODE = re.compile(r"(?=.*\d)[\w./+-]{3,40}").fullmatch
@@ -43,8 +48,23 @@ class Proposal(NamedTuple):
 
 def of_table(names: Sequence[str], rows: Sequence[Sequence[str]], used: dict[str, str]) -> Proposal:
     """A proposal for a table that is recognised; ``used`` are the columns its format reads: header → Draft field."""
-    columns = [_known(name, _cells(rows, index), name in used) for index, name in enumerate(names)]
-    return Proposal(columns, _mapping(columns, header=True))
+    columns = [_as_read(_known(name, _cells(rows, index), name in used), used) for index, name in enumerate(names)]
+    # Options are called after their columns: a rule would call them after its field.
+    ruled = [one for one in columns if used.get(one.header) != "option_values" or one.field not in _AXES]
+    return Proposal(columns, _mapping(ruled, header=True))
+
+
+def _as_read(column: Column, used: dict[str, str]) -> Column:
+    """A column of a table that is read already: what its cells look like does not make it what another column is."""
+    read = used.get(column.header)
+    if read == "option_values" and options.is_axis(column.header):
+        return column._replace(field=None, confidence=0.0, why="An option, by its name.")
+    if read in _PLAIN and column.field not in (read, *_FEEDS.get(read, ())):
+        return column._replace(field=read, confidence=0.75, why="The columns beside it show what it is.")
+    if read is None and column.field in {_FED_BY.get(field, field) for field in used.values()}:
+        why = f"{column.why} But another column is read as that."
+        return column._replace(confidence=min(column.confidence, 0.4), why=why)
+    return column
 
 
 def of_rows(rows: Sequence[Sequence[str]]) -> Proposal:

@@ -13,6 +13,7 @@ from services.formats import expressions, mapping, proposal
 from services.formats import read as feed
 from services.formats.base import Draft, FeedRefused, RowError
 from services.formats.numbers import Unreadable
+from services.imports.mappings import preview
 
 BARE = "1001;Lamp, large;12,50;4015867568453\n1002;Vase;1.299,00;4006381333931\n"
 
@@ -300,3 +301,22 @@ def test_what_a_header_says_besides_its_name_holds_for_its_rule() -> None:
         ("6", "USD", "120"),
     ]
     assert one(text, {"price": {"column": "Retail Price EUR", "unit": "CHF"}})["currency"] == "CHF"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"id": 1, "title": "Bag", "price": 109.95, "rating": {"rate": 3.9, "count": 120}}]',
+        "sku;product-id;product-id-type;price;quantity\nM1;4006381333931;EAN;49.99;12\n",
+        "ordernumber;mainnumber;name;price_EK;pseudoprice_EK;instock\nS.1;S;Main;19,95;29,95;10\n",
+        "code;pairCode;name;price;stock;variant:Size;variant:Colour\nT/S;T;Shirt;299;5;S;red\n",
+        "sku,group id,name,price,Size\nA-S,A,Shirt,5,S\n",
+        "<l><Product><SKU>A</SKU><Names><Name>Lamp</Name></Names><Prices><Price type='wholesale'>5.00</Price>"
+        "<Price type='retail'>10.00</Price></Prices></Product></l>",
+    ],
+)
+def test_a_mapping_as_it_is_proposed_changes_nothing(text: str) -> None:
+    shown = preview(io.BytesIO(text.encode()), currency=None)
+    again = preview(io.BytesIO(text.encode()), currency=None, given=shown.mapping)
+    assert shown.drafts == again.drafts
+    assert shown.errors == again.errors == []

@@ -10,7 +10,10 @@ from sqlalchemy import event
 from services.core.db import get_engine
 
 OWNERS = {"merchant_id", "connection_id", "InitPlan"}  # which is how policies name the merchant
-LARGE = {"offers", "offer_variants", "offer_links", "sync_seen", "products", "variants"}
+LARGE = {
+    *("offers", "offer_variants", "offer_links", "sync_seen", "products", "variants"),
+    *("changeset_items", "feed_prints"),
+}
 _PLANNED = re.compile(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE)\b")
 _ABOUT = re.compile(rf"\b({'|'.join(sorted(LARGE))})\b")
 _SAID = ("Node Type", "Relation Name", "Index Name", "Index Cond", "Filter")

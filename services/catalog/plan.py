@@ -188,7 +188,7 @@ def _statement(writes: tuple[str, ...] | None, missing: str) -> TextClause:
         SELECT target.product_id, latest.was FROM target
         JOIN LATERAL (
             SELECT changeset_id, line, changes #>> '{{status,0}}' AS was FROM changeset_items
-            WHERE merchant_id = :merchant_id AND product_id = target.product_id AND variant_id IS NULL
+            WHERE product_id = target.product_id AND variant_id IS NULL
                 AND state = 'applied' AND changes ? 'status'
             ORDER BY changeset_id DESC LIMIT 1) latest ON true
         WHERE target.status <> 'active' AND latest.line IS NULL

@@ -44,7 +44,7 @@ _FROM_PRODUCT = "LATERAL (SELECT * FROM products WHERE id = i.product_id LIMIT 1
 _FROM_VARIANT = "LATERAL (SELECT * FROM variants WHERE id = i.variant_id LIMIT 1)"
 # What happened to the product, or to one variant of it, after the plan had made it.
 _LATER = """
-changeset_items o WHERE o.merchant_id = :merchant_id AND o.product_id = i.product_id AND o.changeset_id <> :reverted
+changeset_items o WHERE o.product_id = i.product_id AND o.changeset_id <> :reverted
     AND o.state = 'applied' AND o.applied_at > i.applied_at AND (i.variant_id IS NULL OR o.variant_id = i.variant_id)
 """
 

@@ -28,7 +28,7 @@ from tests.examples import examples
 from tests.imports.importing import catalogue, make_source, run_feed, staged
 from tests.imports.test_crashes import Doomed, Killed
 from tests.orders.coming import said_order, take
-from tests.plans import repeated_scans
+from tests.plans import LARGE, repeated_scans
 from tests.sourcing.connecting import connected
 from tests.sourcing.syncing import (
     begin,
@@ -75,9 +75,10 @@ def strangers():
     for other in (make_merchant(), make_merchant()):
         for name in ("one", "two"):
             filled(other, name)
+    run_feed(other, "sku,title\n" + "".join(f"A{n},A\n" for n in range(400)))
     with transaction(merchant_id=other) as session:
         session.execute(text("SELECT set_config('role', 'none', true)"))
-        session.execute(text("ANALYZE offers, offer_variants, offer_links, products, variants, connections"))
+        session.execute(text(f"ANALYZE {', '.join(sorted(LARGE))}, connections"))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -51,7 +51,10 @@ class Window:
         self.ends = min(self.ends, at + max(self.seconds, self.documented))
         if self.ends <= at:
             self.spent = 0
-        self.pending = [(min(taken, at), who) for taken, who in self.pending if self._forgotten_at(taken) > at]
+        far = at + LONGEST_SECONDS
+        self.pending = [
+            one if one[0] < far else (at, one[1]) for one in self.pending if self._forgotten_at(one[0]) > at
+        ]
         self.users = {user: min(last, at) for user, last in self.users.items() if last > at - FOLLOWED_SECONDS}
 
     def left(self) -> int:

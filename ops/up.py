@@ -136,6 +136,8 @@ def _environment(home: Path, ports: Mapping[str, int], servers: Mapping[str, Pos
         "STORAGE_FOLDER": str(files),
         "FLOWER_URL": f"http://{LOOPBACK}:{ports['FLOWER_PORT']}",
         "PYTHONUNBUFFERED": "1",
+        # The sandbox forgets its orders when it stops, the database does not: none gets the number of an earlier one.
+        "SANDBOX_ORDERS_BEFORE": str(int(time.time() * 10) % 10**9),
     }
     if not os.environ.get("FLOWER_BASIC_AUTH"):
         # On loopback there is nobody else to ask for a password; Flower's own buttons call its API.

@@ -30,6 +30,9 @@ class Options(BaseModel):
     )
     at: AwareDatetime | None = Field(None, description="When the world begins; default: now.")
     speed: Annotated[float, Field(ge=0, le=1_000_000)] = Field(1.0, description="Its seconds in a real one; 0: frozen.")
+    orders_before: Annotated[int, Field(ge=0, le=10**9)] = Field(
+        0, description="Orders' numbers begin so many later: who remembers those of an earlier world meets none again."
+    )
     ledger: Annotated[int, Field(ge=10, le=1_000_000)] = Field(20_000, description="Entries the ledger keeps.")
 
 
@@ -57,6 +60,8 @@ class World:
         self.bigbuy = BigBuy(options.seed, options.products, options.stock_drift, options.price_drift)
         self.aliexpress = AliExpress(options.seed, options.products, options.stock_drift, options.price_drift)
         self.feed = Feed(options.seed, options.products, options.stock_drift, options.price_drift)
+        self.bigbuy.state.first_order += options.orders_before
+        self.aliexpress.state.first_order += options.orders_before * 10_007
         self.suppliers = {each.name: each for each in (self.bigbuy, self.aliexpress, self.feed)}
 
     def time(self) -> datetime:

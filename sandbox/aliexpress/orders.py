@@ -6,7 +6,7 @@ from sandbox.aliexpress import ds, goods
 from sandbox.aliexpress.ds import Method, an_object, need
 from sandbox.aliexpress.envelopes import Refused, Wrapped
 from sandbox.aliexpress.goods import Params
-from sandbox.aliexpress.state import DAY, FIRST_ORDER, MAX_ORDERS, Order, State
+from sandbox.aliexpress.state import DAY, MAX_ORDERS, Order, State
 from sandbox.catalogue import Article, Product
 from sandbox.clock import timestamp
 from sandbox.wire import Call, Item
@@ -145,7 +145,7 @@ def _place(
             }
         )
     order = Order(
-        id=FIRST_ORDER + len(state.orders) * 10_007,
+        id=state.first_order + len(state.orders) * 10_007,
         account=account,
         out_order_id=out_order_id,
         placed=call.at,

@@ -140,6 +140,7 @@ class State:
     by_refresh: dict[str, Grant] = field(default_factory=dict)
     orders: dict[int, Order] = field(default_factory=dict)
     out_orders: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    first_order: int = FIRST_ORDER
 
     def grant(self, app_key: str, account: str, at: float) -> Grant:
         """A new pair of tokens. The oldest ones are forgotten when there are too many."""

@@ -126,6 +126,7 @@ class State:
     settings: Settings
     orders: dict[int, Order] = field(default_factory=dict)
     references: dict[tuple[str, str], int] = field(default_factory=dict)  # (account, reference) → first order
+    first_order: int = FIRST_ORDER
 
     def account(self, call: Call) -> Account:
         """Whose key it is."""
@@ -133,7 +134,7 @@ class State:
 
     def next_order_id(self) -> int:
         """Ids go up."""
-        return FIRST_ORDER + len(self.orders)
+        return self.first_order + len(self.orders)
 
     def add(self, order: Order) -> None:
         """Keep an order. The first of several with one reference is the one that is found by it."""

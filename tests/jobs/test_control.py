@@ -4,6 +4,7 @@ import re
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from services.core import db
 from services.core.errors import NotFound
@@ -15,6 +16,7 @@ from services.jobs.control import (
     bulk_cancel,
     bulk_retry,
     cancel_job,
+    cancel_jobs,
     retry_job,
 )
 from services.jobs.ledger import Connection, Ending
@@ -231,7 +233,8 @@ def test_no_statement_compares_every_job_with_every_other(merchant: UUID) -> Non
     with owner() as connection, connection.transaction(force_rollback=True):
         connection.execute("UPDATE pg_class SET reltuples = 1 WHERE oid = 'jobs'::regclass")
         connection.execute("SELECT set_config('shopopti.merchant_id', %s, true)", (str(merchant),))
-        for role, statements in (("shopopti_app", [control._CANCEL, *again]), ("shopopti_ledger", [control._CANCEL])):
+        cancel = [control._CHILDREN, control._CANCEL]
+        for role, statements in (("shopopti_app", [*cancel, *again]), ("shopopti_ledger", cancel)):
             connection.execute(f"SET LOCAL ROLE {role}")
             for statement in statements:
                 explained = "EXPLAIN (ANALYZE, TIMING OFF) " + statement.text.replace(":ids", "%(ids)s")
@@ -240,6 +243,20 @@ def test_no_statement_compares_every_job_with_every_other(merchant: UUID) -> Non
                 )
                 lost = [int(count) for count in re.findall(r"Removed by (?:Join )?Filter: (\d+)", plan)]
                 assert max(lost, default=0) <= 401, plan
+
+
+def test_cancelling_a_large_family_does_not_read_the_table_for_each_child(merchant: UUID) -> None:
+    """The statistics say that a parent has hundreds of children, and every child is taken for such a parent."""
+    parents = [put(merchant) for _ in range(2)]
+    with db.transaction(merchant_id=merchant) as session:
+        for parent in parents:
+            enqueue_many(session, [TestWork()] * 200, merchant_id=merchant, parent_id=parent)
+    with owner() as connection:
+        connection.execute("ANALYZE jobs")
+    read = text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'jobs'")
+    with db.transaction(merchant_id=merchant) as session:
+        assert len(cancel_jobs(session, [parents[0]])) == 201
+        assert (session.scalar(read) or 0) < 10_000
 
 
 def test_a_retried_parent_in_the_middle_takes_the_top_along(ledger: Connection, merchant: UUID) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from sandbox.catalogue import MAX_VARIANTS, UNITS, Catalogue
 from sandbox.ledger import Ledger
+from sandbox.world import Options, World
 from tests.sandbox.conftest import BEGIN
 
 AT = 1_772_366_400.0  # BEGIN
@@ -120,6 +121,12 @@ def test_reset_begins_anew(sandbox):
     }
     assert sandbox.control("POST", "reset")["options"] == world["options"]
     sandbox.control("POST", "reset", {"products": 10**9}, expect=422)
+
+
+def test_orders_can_begin_where_an_earlier_world_ended():
+    first, later = World(Options(products=1)), World(Options(products=1, orders_before=500))
+    assert later.bigbuy.state.next_order_id() - first.bigbuy.state.next_order_id() == 500
+    assert later.aliexpress.state.first_order > first.aliexpress.state.first_order + 500 * 10_000
 
 
 def test_the_ledger_tells_what_was_received(sandbox):

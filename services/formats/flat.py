@@ -64,6 +64,7 @@ _OF_VARIANT = word_set(
     "sku mpn barcode price sale compare_at_price cost currency stock availability weight weight_unit color size "
     "material pattern option_names option_values"
 )
+_OF_VARIANT_OR_UNKNOWN = _OF_VARIANT | {None}
 _JOINED = {"image": "\n", "more_images": "\n", "variant_image": "\n", "tags": ", "}
 _PICTURES = word_set("image more_images")
 _SMALL = re.compile(r"thumb|small|mini|tiny|medium|icon|preview|swatch", re.I).search
@@ -259,21 +260,22 @@ def is_variants(name: str) -> bool:
 def _variants_of(product: Values, variants: Iterable[Values]) -> Iterable[tuple[Values, str | None]]:
     key = next((product[one] for one in product if _normal(one) in _KEYS), None)
     each = list(variants)
-    said_of = {path: (said := headers.meaning(header_of(path) or path)) and said.field for path in product}
-    key = key or next((given for path, given in product.items() if said_of[path] == "sku"), None)
+    key = key or next((given for path, given in product.items() if _of_path(path) == "sku"), None)
     if len(each) > 1:  # what tells the product apart, or counts all of it, is not what each of its variants has
-        product = {path: given for path, given in product.items() if said_of[path] not in _NOT_OF_EACH}
+        product = {path: given for path, given in product.items() if _of_path(path) not in _NOT_OF_EACH}
     for own in each:
-        values = product | {
-            path: given
-            for path, given in own.items()
-            if (said := headers.meaning(header_of(path) or path)) is None or said.field in _OF_VARIANT
-        }
-        if any(_field(path) == "price" for path in own):  # then it is not reduced to what the product is
-            values = {path: given for path, given in values.items() if said_of.get(path) != "sale" or path in own}
+        priced = any(_of_path(path) == "price" for path in own)  # then it is not reduced to what the product is
+        values = {path: given for path, given in product.items() if not priced or _of_path(path) != "sale"}
+        values |= {path: given for path, given in own.items() if _of_path(path) in _OF_VARIANT_OR_UNKNOWN}
         if key:
             values[_GROUP] = key
         yield values, None
+
+
+@lru_cache(10_000)
+def _of_path(path: str) -> str | None:
+    """The field that the value at a path is, also where it would be too deep to be a column."""
+    return _field(header_of(path) or path)
 
 
 def _listed(value: Any) -> list[dict[str, Any]]:
@@ -292,6 +294,7 @@ def _add(found: Values, path: str, text: str) -> None:
             values.append(text)
 
 
+@lru_cache(10_000)
 def _field(name: str) -> str | None:
     said = headers.meaning(name)
     return said.field if said else None

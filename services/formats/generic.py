@@ -39,6 +39,7 @@ _SUMS = word_set("summe gesamt gesamtsumme total totals totale итого все
 _TOTALS = frozenset(form + end for word in _SUMS for form in (word, word.title(), word.upper()) for end in ("", ":"))
 _ARTICLE = word_set("material artikel article item product produkt produit producto prodotto товар towar")
 _REGULAR = word_set("retailprice regularprice normalpreis regularerpreis tarifnormal precionormal cenaregularna")
+_YIELDING = word_set("sku mpn title description brand barcode category image")
 _OF_UNIT = word_set("unitprice prixunitaire preciounitario precounitario")  # perhaps of a litre
 _BARCODES = (8, 12, 13, 14)
 _IN_PLACES = ("currentquantity", "inventorymain", "stockmain")  # "Current Quantity Main Street"
@@ -60,25 +61,29 @@ class _Columns(NamedTuple):
 def _choose(table: Table) -> _Columns:
     """For each field the column with the surest name; gross before net prices, then in file order.
 
-    A column that is empty in all of the first rows gives way to one that is not.
+    A column of texts that is empty in all of the first rows gives way to one that is not; never one of prices or stock,
+    or a delivery that lacks them would be read as another.
     """
     names, default_currency = table.headers, table.default_currency
     filled = {index for row in table.sample for index, cell in enumerate(row) if cell and not cell.isspace()}
     wanted = [default_currency, *_USUAL_CURRENCIES] if default_currency else [*_USUAL_CURRENCIES]
 
-    def order(item: tuple[int, Meaning]) -> tuple[bool, bool, int, bool, int, int]:
+    def order(item: tuple[int, Meaning]) -> tuple[bool, int, bool, int, int]:
         index, said = item
         currency = 0 if said.currency is None else 1 + [*wanted, said.currency].index(said.currency)
         of_unit = headers.normal(names[index]) in _OF_UNIT
-        return index not in filled, of_unit, currency, said.net, said.rank, index
+        return of_unit, currency, said.net, said.rank, index
+
+    def usual(item: tuple[int, Meaning]) -> tuple[bool, int, int]:
+        index, said = item
+        return said.field in _YIELDING and index not in filled, said.rank, index
 
     by_field: dict[str, list[tuple[int, Meaning]]] = {}
     for index, said in enumerate(headers.meanings(names)):
         if said:
             by_field.setdefault(said.field, []).append((index, said))
     for columns in by_field.values():
-        is_money = columns[0][1].field in _MONEY
-        columns.sort(key=order if is_money else lambda item: (item[0] not in filled, item[1].rank, item[0]))
+        columns.sort(key=order if columns[0][1].field in _MONEY else usual)
     _leave_out(table, by_field)
     at = {field: columns[0][0] for field, columns in by_field.items()}
     said_of = {field: columns[0][1] for field, columns in by_field.items()}

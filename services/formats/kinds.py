@@ -38,6 +38,7 @@ def with_variants_below(table: Table, kind: int, at: dict[str, int], surcharge: 
     """
     width = len(table.headers)
     keys = [at[field] for field in _KEYS if at[field] < width]
+    shared = [index for index in keys if index != at["sku"]]
     instead = _instead(table.headers, at)
 
     def parents() -> Iterator[tuple[str, str]]:
@@ -60,10 +61,8 @@ def with_variants_below(table: Table, kind: int, at: dict[str, int], surcharge: 
             return _parent(found) if found and look_up(_ident(row, keys)) is not None else found
         row = [*row]
         title = row[at["title"]].strip()[:_LONGEST_TITLE]
-        for index in keys:  # so that it is one of the same product
-            if index != at["sku"]:
-                row[index] = ""
-        row[min(keys)] = row[min(keys)] or above.product_key
+        for index in shared:  # so that it is one of the same product
+            row[index] = above.product_key if index == shared[0] else ""
         if what in _BESIDE:
             found = build(row, line, [])
             return _parent(above)._replace(line=line, image_urls=found.image_urls) if found else None

@@ -232,6 +232,12 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         "M2;4006381333931;EAN;19.99;0;9.99;2020-01-01;2020-12-31\n",
         ["M1 4006381333931 M1 39.99 49.99 12 -", "M2 4006381333931 M2 19.99 - 0 -"],
     ),
+    "an empty column of prices gives way to no other": (
+        "sku;name;Preis inkl. MwSt;Preis exkl. MwSt\nA;Lamp;;10,00\n", ["A - A - - - - Lamp"],
+    ),
+    "a variant without a number": (
+        "sku,name,type,price\nB,Bag,product,5\n,[CS]Color=Red,variant,6\n", ["B - None - Bag", "B - - 6 - - Red"],
+    ),
     "Lightspeed: an empty column": (
         "Internal_ID,NL_Title_Short,NL_Variant,Price,Price_Old,Stock_Level,SKU,Article_Code\n"
         "1,Jas,Maat: M,99.95,129.95,3,,J-1\n1,Jas,Maat: L,99.95,0,0,,J-2\n",

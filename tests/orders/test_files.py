@@ -10,6 +10,7 @@ from openpyxl import Workbook
 from sqlalchemy import text
 
 from services.core.db import transaction
+from services.orders.attention import Item, open_items
 from services.orders.files import work
 from services.orders.files.columns import moment
 from tests import inline
@@ -163,6 +164,17 @@ def test_orders_in_one_file_and_their_lines_in_another(client, merchant):
         again = bring(client, content)
         assert again["orders"]["changed"] == 0, again
     assert by_id(merchant)["10248"]["version"] == 2
+    # What a supplier insists on and both lack may come in a third; of the customer it says a part.
+    with transaction(merchant_id=merchant) as session:
+        open_items(session, [Item(order_id, "address", {"faults": []}, subject="x")], merchant_id=merchant)
+    contact = "orderID,customer_phone,customer_email\n10248,+33 612345678,a@example.com\n"
+    reference = "orderID,customerID,customer_phone\n10248,VINET,+33 612345678\n"
+    for content, changed in ((contact, 1), (reference, 1), (contact, 0)):
+        assert bring(client, content)["orders"]["changed"] == changed
+    assert (waiting(merchant, order_id), sorted(by_id(merchant)["10248"]["customer"])) == (
+        [],
+        ["email", "phone", "reference"],
+    )
 
 
 def workbook(*table):

@@ -125,8 +125,9 @@ def found_in(headers: Sequence[str], *, mapping: Mapping[str, str] | None = None
     if "external_id" not in at:
         seen = ", ".join(name for name in headers[:20] if name)
         raise FeedRefused("no_order_columns", f"No column has the orders' ids. The columns are: {seen[:500]}.")
-    if "quantity" not in at and not {"line", "town", "country", "placed_at"} & at.keys():
-        raise FeedRefused("no_order_columns", "There is an order's id, but neither a quantity nor an address.")
+    told = {"quantity", "line", "town", "country", "placed_at", "customer_email", "customer_phone"}
+    if not told & at.keys():
+        raise FeedRefused("no_order_columns", "There is an order's id, but no quantity, no address and no customer.")
     return Columns(at, tuple(headers))
 
 

@@ -221,7 +221,8 @@ def _plain_changes(order: Order, said: SaidOrder) -> dict[str, Any]:
         if order.currency is not None:
             raise CurrencyMismatch(f"The order is in {order.currency}, not in {said.currency}.", param="currency")
         changes["currency"] = [None, said.currency]
-    for what, was, is_ in (("customer", order.customer, said.customer), ("address", order.address, said.address)):
+    customer = _customer(order, said)
+    for what, was, is_ in (("customer", order.customer, customer), ("address", order.address, said.address)):
         if is_:
             before = was or {}
             changes |= {
@@ -230,6 +231,12 @@ def _plain_changes(order: Order, said: SaidOrder) -> dict[str, Any]:
                 if before.get(name) != is_.get(name)
             }
     return changes
+
+
+def _customer(order: Order, said: SaidOrder) -> dict[str, str]:
+    """Whole where the order is; who spoke of the order alone (a file beside that of its lines) may say a part."""
+    known = order.customer if said.lines is None and said.customer else {}
+    return {**known, **said.customer}
 
 
 def _line_changes(pairs: Sequence[_Pair]) -> dict[str, Any]:
@@ -314,7 +321,7 @@ def _write(session: Session, order: Order, said: SaidOrder, pairs: Sequence[_Pai
         if (value := getattr(said, name)) is not None:
             setattr(order, name, value)
     if said.customer:
-        order.customer = said.customer
+        order.customer = _customer(order, said)
     if said.address is not None:
         order.address = said.address
     last = max((line.n for line, _ in pairs if line is not None), default=0)

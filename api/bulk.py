@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.deps import CallerDep, EarlyCallerDep, IdempotencyKey, PageDep, SessionDep
 from api.offers import Body, Offer
-from api.work import FailureOut, ProgressOut, RowErrorOut, Status, csv_answer, errors_answer, shown_errors
+from api.work import BadRowsRule, FailureOut, ProgressOut, RowErrorOut, Status, csv_answer, errors_answer, shown_errors
 from services.core.db import transaction
 from services.core.errors import Invalid
 from services.core.paging import ListOut
@@ -44,6 +44,7 @@ class ImportFields(BaseModel):
         description="Which series of feeds this one belongs to. Products are recognised within their source.",
     )
     currency: str | None = Field(default=None, description="ISO 4217 currency of prices that name none.")
+    bad_rows: BadRowsRule | None = Field(default=None, description="None: as the source says.")
 
 
 class ImportIn(ImportFields):
@@ -131,7 +132,12 @@ def start(
         from services.imports.fetch import check_address  # brings an HTTP client along, which files do not need
 
         check_address(url)
-    asked = {"content": stored.sha256 if stored else url, "source": fields.source, "currency": currency}
+    asked = {
+        "content": stored.sha256 if stored else url,
+        "source": fields.source,
+        "currency": currency,
+        "bad_rows": fields.bad_rows,
+    }
     with (
         unless_taken(stored, merchant_id=caller.merchant_id) as upload,
         transaction(merchant_id=caller.merchant_id, user_id=caller.user.id) as session,
@@ -143,6 +149,7 @@ def start(
                 merchant_id=caller.merchant_id,
                 source=fields.source,
                 currency=currency,
+                bad_rows=fields.bad_rows,
                 stored=stored,
                 url=url,
             )

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from starlette.responses import Response
 
 from api.deps import CallerDep, EarlyCallerDep, IdempotencyKey, PageDep, SessionDep
+from api.work import BadRowsRule
 from services.catalog.guards import Thresholds
 from services.core.db import transaction
 from services.core.paging import ListOut
@@ -45,9 +46,6 @@ ColumnMapping = Annotated[
 MissingRule = Annotated[
     Literal["leave", "zero_stock", "unpublish", "archive"],
     Field(description="What becomes of products that a feed no longer has."),
-]
-BadRowsRule = Annotated[
-    Literal["skip", "refuse"], Field(description="A row that cannot be used is left out, or the whole feed is refused.")
 ]
 ApplyRule = Annotated[
     Literal["automatic", "ask", "dry_run"],

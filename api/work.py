@@ -2,15 +2,19 @@
 file were wrong."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from services.imports.row_errors import KeptError, errors_csv
 
 # The job's state, or `expired`: what was made is gone, or the job is forgotten and nothing came of it.
 Status = Literal["scheduled", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired"]
+
+BadRowsRule = Annotated[
+    Literal["skip", "refuse"], Field(description="A row that cannot be used is left out, or the whole feed is refused.")
+]
 
 
 class ProgressOut(BaseModel):

@@ -179,16 +179,17 @@ def start_import(
     merchant_id: UUID,
     source: str,
     currency: str | None,
+    bad_rows: str | None = None,
     stored: Stored | None = None,
     url: str | None = None,
     parent_id: UUID | None = None,
 ) -> Import:
     """An import of a stored file, of an address, or of what was fetched from there (both), and its job.
 
-    The source is made if there is none of that name; its currency is that of an import that names none. Raises
-    SourceNameReserved, SourceOfSupplier; ImportAlreadyActive (with the ids of the active one) when the same content, or
-    the same address, is on its way into the source with the same currency and mapping. What the source's mapping is now
-    it is read by, whenever that is.
+    The source is made if there is none of that name; its currency, and what it says of `bad_rows`, are those of an
+    import that names none. Raises SourceNameReserved, SourceOfSupplier; ImportAlreadyActive (with the ids of the active
+    one) when the same content, or the same address, is on its way into the source with the same currency, mapping and
+    `bad_rows`. What the source's mapping is now it is read by, whenever that is.
     """
     origin = source_named(session, merchant_id=merchant_id, name=source)
     refuse_suppliers(session, origin)
@@ -200,7 +201,9 @@ def start_import(
         session,
         (ImportXmlFeed if stored and stored.is_xml else ImportCsvProducts)(import_id=id_),
         merchant_id=merchant_id,
-        unique_key=hashlib.sha256("\n".join((source, currency or "", content, read_by)).encode()).hexdigest(),
+        unique_key=hashlib.sha256(
+            "\n".join((source, currency or "", content, read_by, *([bad_rows] if bad_rows else []))).encode()
+        ).hexdigest(),
         parent_id=parent_id,
     )
     if not is_new:
@@ -219,6 +222,7 @@ def start_import(
         source=source,
         currency=currency,
         mapping=origin.mapping,
+        bad_rows=bad_rows,
         **where_it_is(stored, url),
         etag=stored.etag if stored else None,
         last_modified=stored.last_modified if stored else None,

@@ -152,7 +152,8 @@ def _ensure_staged(run: Run, import_id: UUID, changeset: Changeset, origin: Orig
 def _refuse_bad_rows(run: Run, import_id: UUID, changeset_id: UUID) -> None:
     with run.transaction() as session:
         import_ = session.get_one(Import, import_id)
-        refused = import_.errors > 0 and _source(session, import_).bad_rows == "refuse"
+        policy = import_.bad_rows or _source(session, import_).bad_rows
+        refused = import_.errors > 0 and policy == "refuse"
         if refused:
             changeset = session.get_one(Changeset, changeset_id)
             changeset.state, changeset.finished_at, changeset.note = "failed", now(), "bad_rows"
@@ -160,7 +161,7 @@ def _refuse_bad_rows(run: Run, import_id: UUID, changeset_id: UUID) -> None:
             forget_missing(session, import_)
     if refused:
         raise BadRows(
-            f"{import_.errors} of {import_.rows} rows cannot be used, and this source takes a file as a whole."
+            f"{import_.errors} of {import_.rows} rows cannot be used, and the file is to be taken as a whole."
         )
 
 

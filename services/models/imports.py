@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Computed, ForeignKey, Index, PrimaryKeyConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKey, Index, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.models.base import Base
@@ -37,12 +37,14 @@ class Import(FileImport, Base):
         Index("imports_merchant_id_id_idx", "merchant_id", "id"),
         Index("imports_merchant_id_source_id_idx", "merchant_id", "source", "id"),
         Index("imports_merchant_id_job_id_idx", "merchant_id", "job_id"),
+        CheckConstraint("bad_rows IN ('skip', 'refuse')", name="bad_rows"),
     )
 
     source: Mapped[str]
     connection_id: Mapped[UUID | None]  # whose offers the drafts are made of, where they are not a file's
     currency: Mapped[str | None]  # of prices that name none
     mapping: Mapped[dict[str, Any] | None]  # what its source said of its columns when it was asked for
+    bad_rows: Mapped[str | None]  # None: as its source says
     file_removed_at: Mapped[datetime | None]  # its time was over, and that of the row errors
     etag: Mapped[str | None]
     last_modified: Mapped[str | None]

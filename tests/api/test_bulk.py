@@ -107,6 +107,7 @@ def test_what_is_no_feed_is_refused_and_not_kept(client, merchant, settings, con
         ({"source": "a\nb"}, "source"),
         ({"source": "   "}, "source"),
         ({"curency": "EUR"}, "curency"),
+        ({"bad_rows": "keep"}, "bad_rows"),
     ],
 )
 def test_fields_that_make_no_sense(client, merchant, settings, fields, param):

@@ -230,6 +230,10 @@ def test_a_source_may_refuse_files_with_bad_rows(merchant, bad):
     assert len(errors_of(import_)) == 1
     assert footprints(merchant) == before
     assert staged(merchant) == 0
+    # Said with the file it counts for this one, whatever the source says.
+    assert run_feed(merchant, OLD.replace("Lamp", "Light") + bad, bad_rows="skip")["state"] == "succeeded"
+    make_source(merchant, bad_rows="skip")
+    assert run_feed(merchant, OLD.replace("Lamp", "Lantern") + bad, bad_rows="refuse")["error_code"] == "bad_rows"
 
 
 def test_new_variants_of_known_products_are_items_with_their_values(merchant):

@@ -22,6 +22,7 @@ def begin(
     *,
     source: str = "default",
     currency: str | None = None,
+    bad_rows: str | None = None,
     guarded: bool = False,
 ) -> Import:
     """An import of this text and its job, not yet begun. Unless `guarded`, no guard of its source holds it."""
@@ -31,7 +32,9 @@ def begin(
     stored = store_upload(io.BytesIO(content), merchant_id=merchant, filename="feed.csv")
     try:
         with transaction(merchant_id=merchant) as session:
-            return start_import(session, merchant_id=merchant, source=source, currency=currency, stored=stored)
+            return start_import(
+                session, merchant_id=merchant, source=source, currency=currency, bad_rows=bad_rows, stored=stored
+            )
     except BaseException:
         drop_upload(stored, merchant_id=merchant)
         raise

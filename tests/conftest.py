@@ -40,7 +40,8 @@ hypothesis.settings.load_profile("house")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the servers, make a database of this process's own, and set the environment."""
-    if config.option.collectonly:
+    if config.option.collectonly:  # some modules read the settings as they are imported
+        os.environ.update(DATABASE_URL="postgresql://nowhere/", REDIS_URL="redis://nowhere/", JWT_SECRET=JWT_SECRET)
         return
     folder = Path(tempfile.mkdtemp(prefix="shopopti-tests-"))
     _cleanup.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -156,8 +156,8 @@ def money(column: str, field: str, mark: str, default_currency: str | None) -> M
     def read(cell: str, line: int, errors: list[RowError]) -> numbers.Amount:
         if not cell:
             return NOTHING
-        if cell in known:
-            return known[cell]
+        if (before := known.get(cell)) is not None:
+            return before
         try:
             found = numbers.Amount(cell, None) if plain(cell) else numbers.amount(cell, mark, default_currency)
         except numbers.Unreadable as error:

@@ -44,6 +44,8 @@ def test_a_run_is_known_wherever_it_stands_and_by_every_cell() -> None:
         after = prints(runs(HEAD + BODY.replace(old, new)))
         assert after[0] != before[0]
         assert after[1:] == before[1:]
+    longer = 'a,"Lamp\n{}",1,9.00\n'
+    assert prints(runs(HEAD + longer.format("of oak"))) != prints(runs(HEAD + longer.format("of elm")))
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,16 @@ def test_a_clock_that_ran_ahead_has_nobody_wait_longer_than_a_window() -> None:
     meter.take(["lists"] * 10)
 
 
+def test_what_is_given_back_is_there_again_and_no_more_than_was_taken() -> None:
+    world, store = World(), Kept()
+    mine, other = simulated(world, store), simulated(world, store)
+    other.take(["lists"] * 4)
+    mine.take(["lists"] * 6)
+    assert refused(mine, "lists", world.now()) > 0
+    mine.give_back(["lists"] * 9 + ["not counted"])
+    assert {left.endpoint: left.left for left in mine.left()}["lists"] == 6
+
+
 @pytest.mark.parametrize("seed", range(examples(3)))
 def test_however_late_and_lost_calls_are_none_is_refused(seed: int) -> None:
     """Workers come and go, die between leave and call, lose answers; calls arrive minutes after their leave."""

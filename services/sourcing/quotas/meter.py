@@ -103,6 +103,19 @@ class SharedMeter:
         with contextlib.suppress(Unavailable):
             self._store(quota).change(self.credential, [quota], note, at=at)
 
+    def give_back(self, endpoints: Sequence[str]) -> None:
+        """Calls that were allowed were not made, and will not be. What cannot be noted counts as one that was lost."""
+        unmade = Counter(endpoint for endpoint in endpoints if endpoint in self._quotas)
+        at = self._now().timestamp()
+
+        def note(windows: dict[str, Window]) -> None:
+            for endpoint, window in windows.items():
+                window.give_back(unmade[endpoint], meter=self._id)
+
+        with contextlib.suppress(Unavailable):
+            for windows, mine in self._by_store(unmade):
+                self._ask(windows, mine, note, at)
+
     def left(self) -> tuple[QuotaLeft, ...]:
         """What is left of every endpoint's quota, in the adapter's order. Raises Unavailable."""
         at = self._now().timestamp()

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from services.suppliers.base import (
 from services.suppliers.bigbuy import spool as kept
 from services.suppliers.bigbuy.answers import unreadable
 from services.suppliers.bigbuy.calls import drifted, get, records
+from services.suppliers.bigbuy.leave import Leave
 from services.suppliers.errors import NotOffered
 from services.suppliers.wire import dicts, id_of, positive, text_of
 
@@ -69,24 +71,26 @@ def offers(
 ) -> Iterator[Page[Offer]]:
     """All offers, category by category. Raises what `Adapter` says; NotOffered for `only`."""
     _all_or_nothing(only)
+    connection, leave = _metered(connection)
 
     def steps(roots: list[int]) -> Iterator[tuple[int, Iterator[Offer | Problem]]]:
-        names = _Names(connection)
+        names = _Names(connection, leave)
         # While a category is joined and stored, the next one is received.
-        with ahead(_fetched(connection, roots)) as fetched:
+        with ahead(_fetched(connection, leave, roots)) as fetched:
             for root, lists, broken in fetched:
                 with closing(lists):
                     yield root, _joined(lists, broken, names)
 
-    return _walk(connection, cursor, _OFFERS, steps, first=_NAMES)
+    return _walk(connection, leave, cursor, _OFFERS, steps, first=_NAMES)
 
 
-def _fetched(connection: Connection, roots: list[int]) -> Iterator[tuple[int, kept.Spool, list[Problem]]]:
+def _fetched(connection: Connection, leave: Leave, roots: list[int]) -> Iterator[tuple[int, kept.Spool, list[Problem]]]:
     """Each category's lists, and what of them could not be read."""
     for root in _allowed(connection, roots, _OFFERS):
         lists = kept.Spool()
         broken: list[Problem] = []
         for endpoint, table, read, translated in _LISTS:
+            leave.make(endpoint)
             found = records(connection, endpoint, _query(connection, root, translated=translated))
             for record in lists.fill(table, endpoint, found, read):
                 # What is said beside a product may be missing; a product or variation may not.
@@ -114,10 +118,12 @@ def stock(
 ) -> Iterator[Page[StockLevel]]:
     """All quantities. Raises what `Adapter` says; NotOffered for `only`."""
     _all_or_nothing(only)
+    connection, leave = _metered(connection)
 
     def step(root: int) -> Iterator[StockLevel | Problem]:
         for endpoint, mark in zip(_STOCK, ("p", "v"), strict=True):
             tally = kept.Tally()
+            leave.make(endpoint)
             for record in records(connection, endpoint, _query(connection, root)):
                 row = kept.stock(record)
                 tally.good, tally.bad = tally.good + (row is not None), tally.bad + (row is None)
@@ -132,7 +138,7 @@ def stock(
         for root in _allowed(connection, roots, _STOCK):
             yield root, step(root)
 
-    return _walk(connection, cursor, _STOCK, steps)
+    return _walk(connection, leave, cursor, _STOCK, steps)
 
 
 def prices(
@@ -140,10 +146,12 @@ def prices(
 ) -> Iterator[Page[PriceLevel]]:
     """All prices. Raises what `Adapter` says; NotOffered for `only`."""
     _all_or_nothing(only)
+    connection, leave = _metered(connection)
 
     def step(root: int) -> Iterator[PriceLevel | Problem]:
         for endpoint, mark in zip(_PRICES, ("p", "v"), strict=True):
             tally = kept.Tally()
+            leave.make(endpoint)
             for record in records(connection, endpoint, _query(connection, root)):
                 number, cost = id_of(record.get("id")), _money(record.get("wholesalePrice"))
                 if number is None or cost is None:
@@ -164,11 +172,12 @@ def prices(
         for root in _allowed(connection, roots, _PRICES):
             yield root, step(root)
 
-    return _walk(connection, cursor, _PRICES, steps)
+    return _walk(connection, leave, cursor, _PRICES, steps)
 
 
 def _walk(
     connection: Connection,
+    leave: Leave,
     cursor: str | None,
     endpoints: tuple[str, ...],
     steps: Callable[[list[int]], Iterator[tuple[int, Iterator[T | Problem]]]],
@@ -177,25 +186,33 @@ def _walk(
 ) -> Iterator[Page[T]]:
     """The pages of each category in turn. `steps` is given those that are left; the calls of the first are allowed."""
     done = _done(cursor)
-    connection.meter.take((_ROOTS, *first, *endpoints))
-    roots = [root for root in _roots(connection) if root not in done]
-    if not roots:
-        yield Page((), None)
-        return
-    for root, step in steps(roots):
-        items: dict[str, T] = {}
-        problems: list[Problem] = []
-        for found in step:
-            if isinstance(found, Problem):
-                problems.append(found)
-            else:
-                items[found.id if isinstance(found, Offer) else found.variant_id] = found
-            if len(items) + len(problems) >= PAGE_SIZE:
-                # The category is not done before its last list was read to its end.
-                yield Page(tuple(items.values()), _cursor(done), tuple(problems))
-                items, problems = {}, []
-        done.append(root)
-        yield Page(tuple(items.values()), None if root == roots[-1] else _cursor(done), tuple(problems))
+    try:
+        leave.take((_ROOTS, *first, *endpoints))
+        roots = [root for root in _roots(connection, leave) if root not in done]
+        if not roots:
+            yield Page((), None)
+            return
+        for root, step in steps(roots):
+            items: dict[str, T] = {}
+            problems: list[Problem] = []
+            for found in step:
+                if isinstance(found, Problem):
+                    problems.append(found)
+                else:
+                    items[found.id if isinstance(found, Offer) else found.variant_id] = found
+                if len(items) + len(problems) >= PAGE_SIZE:
+                    # The category is not done before its last list was read to its end.
+                    yield Page(tuple(items.values()), _cursor(done), tuple(problems))
+                    items, problems = {}, []
+            done.append(root)
+            yield Page(tuple(items.values()), None if root == roots[-1] else _cursor(done), tuple(problems))
+    finally:
+        leave.end()
+
+
+def _metered(connection: Connection) -> tuple[Connection, Leave]:
+    leave = Leave(connection.meter)
+    return replace(connection, meter=leave), leave
 
 
 def _allowed(connection: Connection, roots: list[int], endpoints: tuple[str, ...]) -> Iterator[int]:
@@ -206,16 +223,19 @@ def _allowed(connection: Connection, roots: list[int], endpoints: tuple[str, ...
         yield root
 
 
-def _roots(connection: Connection) -> list[int]:
-    listed = _listed(connection, _ROOTS, {"firstLevel": "", "isoCode": _language(connection)})
+def _roots(connection: Connection, leave: Leave) -> list[int]:
+    listed = _listed(connection, leave, _ROOTS, {"firstLevel": "", "isoCode": _language(connection)})
     roots = {number for one in listed if (number := id_of(one.get("id")))}
     if not roots:  # a catalogue without a category is no catalogue: nothing may be taken for gone
         drifted(_ROOTS)
     return sorted(roots)
 
 
-def _listed(connection: Connection, endpoint: str, query: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+def _listed(
+    connection: Connection, leave: Leave, endpoint: str, query: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """A short list, the call of which the meter has allowed already."""
+    leave.make(endpoint)
     answer = get(connection, endpoint, query=query, taken=True)
     if answer is None:
         raise unreadable(endpoint)
@@ -227,16 +247,16 @@ def _listed(connection: Connection, endpoint: str, query: Mapping[str, str] | No
 class _Names:
     """What categories, brands and attribute groups are called."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, leave: Leave) -> None:
         language = {"isoCode": _language(connection)}
         self._above: dict[int, tuple[int | None, str]] = {}
-        for one in _listed(connection, "catalog/taxonomies", language):
+        for one in _listed(connection, leave, "catalog/taxonomies", language):
             number, name = id_of(one.get("id")), text_of(one.get("name"))
             if number is not None and name is not None:
                 self._above[number] = (id_of(one.get("parentTaxonomy")), name)
         self._paths: dict[int | None, str | None] = {}
-        self._brands = _named(_listed(connection, "catalog/manufacturers"))
-        self._groups = _named(_listed(connection, "catalog/attributegroups", language))
+        self._brands = _named(_listed(connection, leave, "catalog/manufacturers"))
+        self._groups = _named(_listed(connection, leave, "catalog/attributegroups", language))
 
     def category(self, number: int | None) -> str | None:
         """The path of a category, from the top."""

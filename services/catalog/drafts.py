@@ -72,6 +72,9 @@ def resolving(writes: Collection[str] | None) -> str:
     They take the parameters merchant_id, import_id, first_key, last_key and salt, and a CTE `target` before them with
     `product_key`, `product_id`, `n` and `option_names` (those of a product that is there) of the products meant.
 
+    The drafts are not gathered first: each reading of them follows their key, so nothing is sorted. Where no product is
+    meant, or no variant comes twice, EXISTS keeps them from being read at all.
+
     array_agg keeps the order of the sorted subquery, and unlike an ORDER BY in each aggregate sorts once. Images: by
     their position where the file gives one, then by line; an address that comes twice counts where it came first.
     Option names may stand on another record of the product than the values; where there are none they are called
@@ -80,7 +83,7 @@ def resolving(writes: Collection[str] | None) -> str:
     return f"""
     drafts AS NOT MATERIALIZED (
         SELECT product_key, variant_key, line, print, run, says, {_read(writes)}
-        FROM {DRAFTS} AND (product_key IN (SELECT product_key FROM target)) IS TRUE
+        FROM {DRAFTS} AND EXISTS (SELECT FROM target) AND (product_key IN (SELECT product_key FROM target)) IS TRUE
     ),
     resolved AS (
         SELECT product_key, min(line) AS line,

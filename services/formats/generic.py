@@ -1,17 +1,18 @@
 """Any other product table, by the names of its columns: supplier lists, Google and Facebook feeds, shop exports.
 
-One general reading serves them all: which columns say what is decided by ``headers``, which of several columns for a
-field is used is decided here, and a record that names no product belongs to the product above it.
+One general reading serves them all: which columns say what is decided by ``headers``, which of several columns for
+a field by ``columns``, and a record that names no product belongs to the product above it.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from services.formats import cells, headers, kinds, links, numbers
 from services.formats.base import Draft, RowError
+from services.formats.columns import MONEY, Columns, chosen_columns
 from services.formats.headers import Meaning
 from services.formats.numbers import word_set
 from services.formats.options import Options, option_columns
@@ -26,156 +27,24 @@ _DRAFT_FIELDS = {  # what a column's meaning feeds, where the names differ
     "image": "image_urls", "more_images": "image_urls", "variant_image": "variant_image_url",
     "discontinued": "status", "children": "product_key", "on_sale": "price", "surcharge": "price",
 }  # fmt: skip
-_MONEY = ("price", "sale", "compare_at_price", "cost")
 # The order in which the mapper unpacks a record.
 _PICKED = (
     "handle", "group", "id", "sku", "title", "description", "brand", "tags", "status", "discontinued", "barcode",
-    *_MONEY, "sale_from", "sale_to", "sale_period", "currency", "stock", "availability", "weight", "weight_unit",
+    *MONEY, "sale_from", "sale_to", "sale_period", "currency", "stock", "availability", "weight", "weight_unit",
     "image_position", "variant_image", "kind", "on_sale",
 )  # fmt: skip
 _PARENT = ("Parent", "parent", "0")  # instead of the number of another row: this is one, or has none
 _PARENT_KINDS = word_set("variable configurable parent grouped")
 _SUMS = word_set("summe gesamt gesamtsumme total totals totale итого всего razem suma ogółem celkem spolu yhteensä")
 _TOTALS = frozenset(form + end for word in _SUMS for form in (word, word.title(), word.upper()) for end in ("", ":"))
-_ARTICLE = word_set("material artikel article item product produkt produit producto prodotto товар towar")
-_REGULAR = word_set("retailprice regularprice normalpreis regularerpreis tarifnormal precionormal cenaregularna")
-_YIELDING = word_set("sku mpn title description brand barcode category image")
-_OF_UNIT = word_set("unitprice prixunitaire preciounitario precounitario")  # perhaps of a litre
-_BARCODES = (8, 12, 13, 14)
-_IN_PLACES = ("currentquantity", "inventorymain", "stockmain")  # "Current Quantity Main Street"
-# Without the shop's currency, of several price columns the one most shops could use.
-_USUAL_CURRENCIES = ("USD", "EUR", "GBP")
 _TITLE_LENGTH = 120
 _SHARED_SIGN = re.compile(r"^[\d.,\s]*(?:[$¥]|kr\.?)[\d.,\s]*$", re.I).match
-
-
-class _Columns(NamedTuple):
-    """Which column is used for what: field → index, and what the chosen header says besides."""
-
-    at: dict[str, int]
-    said: dict[str, Meaning]
-    categories: list[int]
-    images: list[int]
-
-
-def _choose(table: Table) -> _Columns:
-    """For each field the column with the surest name; gross before net prices, then in file order.
-
-    A column of texts that is empty in all of the first rows gives way to one that is not; never one of prices or stock,
-    or a delivery that lacks them would be read as another.
-    """
-    names, default_currency = table.headers, table.default_currency
-    filled = {index for row in table.sample for index, cell in enumerate(row) if cell and not cell.isspace()}
-    wanted = [default_currency, *_USUAL_CURRENCIES] if default_currency else [*_USUAL_CURRENCIES]
-
-    def order(item: tuple[int, Meaning]) -> tuple[bool, int, bool, int, int]:
-        index, said = item
-        currency = 0 if said.currency is None else 1 + [*wanted, said.currency].index(said.currency)
-        of_unit = headers.normal(names[index]) in _OF_UNIT
-        return of_unit, currency, said.net, said.rank, index
-
-    def usual(item: tuple[int, Meaning]) -> tuple[bool, int, int]:
-        index, said = item
-        return said.field in _YIELDING and index not in filled, said.rank, index
-
-    by_field: dict[str, list[tuple[int, Meaning]]] = {}
-    for index, said in enumerate(headers.meanings(names)):
-        if said:
-            by_field.setdefault(said.field, []).append((index, said))
-    for columns in by_field.values():
-        columns.sort(key=order if columns[0][1].field in _MONEY else usual)
-    _leave_out(table, by_field)
-    at = {field: columns[0][0] for field, columns in by_field.items()}
-    said_of = {field: columns[0][1] for field, columns in by_field.items()}
-    for index, _ in by_field.get("category", ()):  # a path of categories, or what kind of record this is
-        if headers.normal(names[index]) in ("producttype", "type"):
-            at.setdefault("kind", index)
-    _stand_in(at, said_of)
-    if "price" not in by_field and "sale" in at and "standard_price" in at:  # what is reduced is no list price
-        if at.get("price") != at["standard_price"] and "price" in at:
-            at.setdefault("compare_at_price", at["price"])
-            said_of.setdefault("compare_at_price", said_of["price"])
-        at["price"], said_of["price"] = at["standard_price"], said_of["standard_price"]
-    for index, said in by_field.get("price", ()):  # the usual price, beside the one that holds today
-        if index != at["price"] and headers.normal(names[index]) in _REGULAR:
-            said_of.setdefault("compare_at_price", said)
-            at.setdefault("compare_at_price", index)
-    numbered = sorted(index for index, _ in by_field.get("category", ()) if names[index].strip()[-1:].isdigit())
-    stems = {headers.normal(names[index]).strip("0123456789") for index in numbered}
-    paths = numbered if len(numbered) > 1 and len(stems) == 1 else [at["category"]] if "category" in at else []
-    pictures = [index for field in ("image", "more_images") for index, _ in sorted(by_field.get(field, ()))]
-    if len(pictures) > 1:  # a thumbnail is a small copy of another picture
-        pictures = [index for index in pictures if "thumb" not in names[index].casefold()] or pictures
-    return _Columns(at, said_of, paths, pictures)
-
-
-def _leave_out(table: Table, by_field: dict[str, list[tuple[int, Meaning]]]) -> None:
-    """Columns that their neighbours or their cells show to be something else than their names say by themselves."""
-    names = [headers.normal(name) for name in table.headers]
-    typed = [index for index, _ in by_field.get("id", ()) if f"{names[index]}type" in names]
-    for index in typed:  # a code of some catalogue: several offers may have it
-        by_field["id"] = [one for one in by_field["id"] if one[0] != index]
-        found = [cell for row in table.sample if (cell := row[index].strip())]
-        if found and all(cell.isdigit() and len(cell) in _BARCODES for cell in found):
-            by_field.setdefault("barcode", []).append((index, Meaning("barcode", 0)))
-    for index, _ in by_field.get("category", [])[:]:  # the number of a kind
-        found = [cell for row in table.sample if (cell := row[index].strip())]
-        if names[index] in ("type", "producttype") and found and all(map(str.isdigit, found)):
-            by_field["category"] = [one for one in by_field["category"] if one[0] != index]
-    for index, name in enumerate(names):  # a customer group of Shopware: price_EK beside pseudoprice_EK
-        if name.startswith("pseudoprice") and (price := f"price{name[11:]}") in names:
-            by_field.setdefault("compare_at_price", []).append((index, Meaning("compare_at_price", 0)))
-            by_field.setdefault("price", []).append((names.index(price), Meaning("price", 0)))
-    places = [index for index, name in enumerate(names) if name.startswith(_IN_PLACES)]
-    if len(places) == 1 and "stock" not in by_field:
-        by_field["stock"] = [(places[0], Meaning("stock", 0))]
-    for field in [field for field, columns in by_field.items() if not columns]:
-        del by_field[field]
-
-
-def _number_by_article(table: Table, chosen: _Columns) -> None:
-    """A column "Article" may hold names or numbers. In a table without numbers, where something else names the product,
-    what it holds decides."""
-    at, said = chosen.at, chosen.said
-    if at.keys() & {"handle", "group", "id", "sku", "mpn"} or not at.keys() & {"title", "description"}:
-        return
-    index = next((n for n, name in enumerate(table.headers) if headers.normal(name) in _ARTICLE), None)
-    if index is None or (index == at.get("title") and "description" not in at):
-        return
-    filled = [cell for row in table.sample if (cell := row[index].strip())]
-    numbered = {cell for cell in filled if " " not in cell and any(map(str.isdigit, cell))}
-    if filled and len(numbered) * 10 >= len(filled) * 9:
-        if at.get("title") == index:
-            del at["title"], said["title"]
-        at["sku"], said["sku"] = index, Meaning("sku", 0)
-
-
-def _count_by_availability(table: Table, chosen: _Columns) -> None:
-    """A column "in stock" says yes or no, or how many: numbers above one are how many."""
-    index = chosen.at.get("availability")
-    if index is None or "stock" in chosen.at:
-        return
-    filled = {cell for row in table.sample if (cell := row[index].strip())}
-    if all(map(cells.is_count, filled)) and not filled <= {"0", "1"}:
-        chosen.at["stock"], chosen.said["stock"] = chosen.at.pop("availability"), chosen.said.pop("availability")
-
-
-def _stand_in(at: dict[str, int], said: dict[str, Meaning]) -> None:
-    """Columns that serve for one another when a file has only one of them."""
-    if "price" not in at and "compare_at_price" in at:
-        at["price"] = at.pop("compare_at_price")
-        said["price"] = said.pop("compare_at_price")
-    for number in ("id", "mpn"):  # the only number the merchant knows the article by
-        if "sku" not in at and number in at:
-            at["sku"] = at[number]
 
 
 def mapper(table: Table) -> tuple[dict[str, str], Mapper, Apart | None]:
     """The columns used (header → Draft field), the function that turns a record into a draft, and whether alone."""
     names, width = table.headers, len(table.headers)
-    chosen = _choose(table)
-    _number_by_article(table, chosen)
-    _count_by_availability(table, chosen)
+    chosen = chosen_columns(table)
     options, option_fields = option_columns(names, group=chosen.at.get("group"))
     kind, translated = kinds.column(table, chosen.at.get("group", width)), _translations(table)
     at = {field: chosen.at.get(field, width) for field in _PICKED}
@@ -208,7 +77,7 @@ def _apart(at: dict[str, int], width: int, learned: str) -> Apart:
 
 
 def _mapper_of(  # noqa: PLR0915  what is known of the columns, and the one row of all tables
-    table: Table, chosen: _Columns, at: dict[str, int], options: Options | None
+    table: Table, chosen: Columns, at: dict[str, int], options: Options | None
 ) -> tuple[Mapper, str]:
     """The mapper, and what it has learned from the sample."""
     names, width = table.headers, len(table.headers)
@@ -216,7 +85,7 @@ def _mapper_of(  # noqa: PLR0915  what is known of the columns, and the one row 
     pick, spread = _pickers(at, width)
     marks = {
         field: numbers.habit(row[at[field]] for row in table.sample) if at[field] < width else ""
-        for field in (*_MONEY, "weight", "stock")
+        for field in (*MONEY, "weight", "stock")
     }
     common = numbers.common_habit(marks.values())
     marks = {field: mark or common for field, mark in marks.items()}
@@ -229,7 +98,7 @@ def _mapper_of(  # noqa: PLR0915  what is known of the columns, and the one row 
     read_options = _option_reader(options) if options else None
     continues = bool(options and options.continues)
     keyed_by_id, titled = at["sku"] == at["id"] != width, at["title"] < width
-    has_money = any(at[field] < width for field in _MONEY)
+    has_money = any(at[field] < width for field in MONEY)
     signs = at["availability"] < width and any(row[at["availability"]].strip() == "+" for row in table.sample)
     above = ""  # the product of the record above
     strip = str.strip
@@ -330,7 +199,7 @@ def _money_reader(
     said: dict[str, Meaning], spelled: dict[str, str], marks: dict[str, str], default: str | None
 ) -> Callable[..., tuple[str | None, str | None, str | None, str | None]]:
     """A reader for all the money of a record: price, list price, cost, currency."""
-    header_currency = {field: said[field].currency if field in said else None for field in _MONEY}
+    header_currency = {field: said[field].currency if field in said else None for field in MONEY}
     usual = next((currency for currency in header_currency.values() if currency), default)
     read_price, read_sale, read_list_price, read_cost = (
         cells.money(
@@ -339,7 +208,7 @@ def _money_reader(
             marks[field],
             header_currency[field] or default,
         )
-        for field in _MONEY
+        for field in MONEY
     )
     read_currency = cells.currency(spelled["currency"], default)
     today = datetime.now(UTC).date()
@@ -350,7 +219,7 @@ def _money_reader(
         amount, named = read_price(found_cells[0], line, errors)
         return (amount, None, None, named or usual) if amount is not None else (None, None, None, None)
 
-    if not any(spelled[field] for field in (*_MONEY, "currency") if field != "price"):
+    if not any(spelled[field] for field in (*MONEY, "currency") if field != "price"):
         return read_one
 
     def read(

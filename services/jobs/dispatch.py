@@ -174,14 +174,14 @@ WHERE id = ANY (ARRAY(
 _CANCEL_LATE_CHILDREN = """
 UPDATE jobs SET
     cancel_requested_at = clock_timestamp(),
-    state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
-    reason = CASE WHEN state = 'running' THEN reason ELSE 'cancel_requested' END,
-    ended_at = CASE WHEN state <> 'running' THEN clock_timestamp() END,
+    state = CASE WHEN state IN ('scheduled', 'queued') THEN 'cancelled' ELSE state END,
+    reason = CASE WHEN state IN ('scheduled', 'queued') THEN 'cancel_requested' ELSE reason END,
+    ended_at = CASE WHEN state IN ('scheduled', 'queued') THEN clock_timestamp() END,
     rung_at = CASE WHEN state = 'running' THEN rung_at END
 WHERE id = ANY (ARRAY(
     SELECT c.id FROM jobs p JOIN jobs c ON c.parent_id = p.id
     WHERE p.state = 'waiting' AND p.cancel_requested_at IS NOT NULL
-      AND c.state IN ('scheduled', 'queued', 'running') AND c.cancel_requested_at IS NULL
+      AND c.state IN ('scheduled', 'queued', 'running', 'waiting') AND c.cancel_requested_at IS NULL
     LIMIT %s FOR NO KEY UPDATE OF c SKIP LOCKED))
 """
 

@@ -96,8 +96,9 @@ UPDATE jobs j SET
 FROM (
     SELECT given.id, given.claims, given.refund, given.delay, given.result::jsonb AS result,
         given.error_code, given.error_message, given.error_fingerprint, given.done, given.total, given.note,
-        CASE WHEN parent.id IS NOT NULL AND given.state IN ('succeeded', 'failed', 'cancelled') THEN 'waiting'
-             WHEN given.state IN ('scheduled', 'queued') AND own.cancel_requested_at IS NOT NULL THEN 'cancelled'
+        CASE WHEN given.state IN ('scheduled', 'queued') AND own.cancel_requested_at IS NULL THEN given.state
+             WHEN parent.id IS NOT NULL THEN 'waiting'
+             WHEN given.state IN ('scheduled', 'queued') THEN 'cancelled'
              ELSE given.state END AS state,
         CASE WHEN given.state IN ('scheduled', 'queued') AND own.cancel_requested_at IS NOT NULL
              THEN 'cancel_requested' ELSE given.reason END AS reason

@@ -121,14 +121,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         assert written == {id_}
         job.rung, job.attempt = False, job.attempt - refund
-        if state in ENDED and job.children:
-            job.state = "waiting"
-        elif state in ("scheduled", "queued") and job.cancel_requested:
-            job.state = "cancelled"
-        else:
-            job.state = state
-        if job.state == "waiting" and state == "failed":
-            job.state = "waiting"
+        self._leave(job, state if state in ENDED or not job.cancel_requested else "cancelled")
 
     @rule(id_=jobs)
     def someone_cancels(self, id_: UUID) -> None:
@@ -168,11 +161,14 @@ class LedgerMachine(RuleBasedStateMachine):
             if job.state == "running":
                 job.rung = False
                 spent = "failed" if job.attempt >= TestWork.max_attempts else "queued"
-                job.state = "cancelled" if job.cancel_requested else spent
+                self._leave(job, "cancelled" if job.cancel_requested else spent)
 
     @rule()
     def relay_settles(self) -> None:
         dispatch.settle_parents(self.connection)
+        given_up = [job for job in self.model.values() if job.state == "waiting" and job.cancel_requested]
+        for late in [child for job in given_up for child in job.children]:
+            self._cancel(self.model[late])
         for id_ in [id_ for id_, job in self.model.items() if job.state == "waiting"]:
             job = self.model[id_]
             if all(self.model[child].state in ENDED for child in job.children):
@@ -209,6 +205,10 @@ class LedgerMachine(RuleBasedStateMachine):
         for each in family:
             family += self.model[each].children
         return family
+
+    def _leave(self, job: Model, state: str) -> None:
+        """An attempt is over: a parent that would end waits for its children, whatever its own outcome."""
+        job.state = "waiting" if state in ENDED and job.children else state
 
     def _cancel(self, job: Model) -> None:
         if job.state in ENDED:

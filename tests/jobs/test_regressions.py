@@ -120,6 +120,22 @@ def test_children_made_after_the_cancellation_are_cancelled_too(ledger: Connecti
     assert (row(late, "state"), row(parent, "state")) == (("cancelled",), ("cancelled",))
 
 
+def test_a_cancelled_parent_that_is_put_back_waits_for_its_children(ledger: Connection, merchant: UUID) -> None:
+    parent = put(merchant)
+    [held] = start(ledger, parent)
+    child = put(merchant, parent_id=parent)
+    [working] = start(ledger, child)
+    with db.transaction(merchant_id=merchant) as session:
+        cancel_job(session, parent)
+        [late] = enqueue_many(session, [TestWork()], merchant_id=merchant, parent_id=parent)
+    finish(ledger, Ending(parent, held.claims, "queued", "drained", refund=1))
+    dispatch.settle_parents(ledger)
+    assert [row(id_, "state") for id_ in (parent, child, late)] == [("waiting",), ("running",), ("cancelled",)]
+    finish(ledger, Ending(child, working.claims, "cancelled", "cancel_requested"))
+    dispatch.settle_parents(ledger)
+    assert row(parent, "state", "reason") == ("cancelled", "cancel_requested")
+
+
 def test_a_retried_child_takes_its_ended_parent_back_to_waiting(ledger: Connection, merchant: UUID) -> None:
     parent = put(merchant)
     [claimed] = start(ledger, parent)

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ TEMPLATE = "SHOPOPTI_TEST_TEMPLATE"  # the address of the database that others a
 JWT_SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
 
 _cleanup = ExitStack()
-# How long one example takes says how busy the machine is: what must be quick is measured by a test of its own.
-hypothesis.settings.register_profile("house", deadline=None)
+# An example of milliseconds may wait for a busy machine, but not for ever: one that grows with its input's square shows.
+hypothesis.settings.register_profile("house", deadline=timedelta(seconds=2))
 hypothesis.settings.load_profile("house")
 
 

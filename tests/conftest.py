@@ -34,7 +34,7 @@ TEMPLATE = "SHOPOPTI_TEST_TEMPLATE"  # the address of the database that others a
 JWT_SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
 
 _cleanup = ExitStack()
-# An example of milliseconds may wait for a busy machine, but not for ever: one that grows with its input's square shows.
+# An example of milliseconds may wait for a busy machine, but not for ever: what grows with its input's square shows.
 hypothesis.settings.register_profile("house", deadline=timedelta(seconds=2))
 hypothesis.settings.load_profile("house")
 

@@ -15,11 +15,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import jwt
 import psycopg
 import pytest
@@ -34,9 +32,6 @@ TEMPLATE = "SHOPOPTI_TEST_TEMPLATE"  # the address of the database that others a
 JWT_SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
 
 _cleanup = ExitStack()
-# An example of milliseconds may wait for a busy machine, but not for ever: what grows with its input's square shows.
-hypothesis.settings.register_profile("house", deadline=timedelta(seconds=2))
-hypothesis.settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:

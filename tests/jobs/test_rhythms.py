@@ -144,7 +144,7 @@ fields = st.tuples(
 )
 
 
-@settings(max_examples=examples(80), deadline=None)
+@settings(max_examples=examples(80))
 @given(fields, st.sampled_from(ZONES), near_changes, st.lists(st.integers(1, 5000), max_size=4))
 def test_where_one_asks_from_does_not_matter(
     parts: tuple[str, ...], zone: str, start: datetime, jumps: list[int]
@@ -184,7 +184,7 @@ def test_what_is_no_cron_expression(expression: str) -> None:
     assert raised.value.param == "cron"
 
 
-@settings(max_examples=examples(80), deadline=None)
+@settings(max_examples=examples(80))
 @given(st.text("0123456789*/-,#LWMON ", min_size=5, max_size=20))
 def test_nonsense_is_refused_or_understood(expression: str) -> None:
     with suppress(CronInvalid):
@@ -230,7 +230,7 @@ def test_the_misfire_rule(misfire: str, first: int, moment: int, expected: list[
     assert got == (seconds(*expected), seconds(following)[0])
 
 
-@settings(max_examples=examples(80), deadline=None)
+@settings(max_examples=examples(80))
 @given(
     st.sampled_from(["skip", "once", "catch_up"]),
     st.sampled_from([("*/7 * * * *", MADRID), ("30 2 * * *", NEW_YORK), ("0 */2 * * *", LORD_HOWE)]),

@@ -144,7 +144,7 @@ fields = st.tuples(
 )
 
 
-@settings(max_examples=examples(80))
+@settings(max_examples=examples(80), deadline=None)
 @given(fields, st.sampled_from(ZONES), near_changes, st.lists(st.integers(1, 5000), max_size=4))
 def test_where_one_asks_from_does_not_matter(
     parts: tuple[str, ...], zone: str, start: datetime, jumps: list[int]
